@@ -1,0 +1,7 @@
+module github.com/config-api/config-api/services/projector
+
+go 1.26.0
+
+require github.com/config-api/config-api/shared v0.0.0
+
+replace github.com/config-api/config-api/shared => ../../shared
