@@ -1,0 +1,195 @@
+package config
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"hash"
+	"time"
+)
+
+// EventType says what happened. The names are those of the system this one
+// replaces, and part of the v1 contract.
+type EventType string
+
+const (
+	ValueSet     EventType = "ConfigValueSet"
+	ValueDeleted EventType = "ConfigValueDeleted"
+)
+
+// SchemaVersion is the version of the event encoding that this program writes.
+// It reads every version up to it.
+const SchemaVersion = 1
+
+// Hash is a SHA-256 digest.
+type Hash [sha256.Size]byte
+
+// Event is one immutable entry of the log.
+type Event struct {
+	Position  int64 // place in the whole log, from 1, without gaps
+	Namespace string
+	Name      string
+	Version   int64 // place in the config's stream, from 1, without gaps
+
+	ID            string // UUIDv7
+	Type          EventType
+	SchemaVersion int
+
+	// Commit is the position of the last event of the same change set. A
+	// reader that stops only where Position == Commit never sees half of one.
+	Commit int64
+
+	CommandID     string // UUID of the command that caused it
+	Actor         string // who
+	Reason        string // why
+	CorrelationID string // ties the events of one change set, or of several
+	RequestID     string // the HTTP request, as found in the access log
+
+	RecordedAt time.Time // UTC, microseconds, strictly rising with Position
+	Data       []byte    // JSON, exactly as written: see [Payload]
+	Hash       Hash      // see [Event.ChainHash]
+}
+
+// Payload is what an event's Data says.
+type Payload struct {
+	Value    Value // the whole new value; nil when deleted
+	OldValue Value // the value before; nil when there was none
+	Deleted  bool
+}
+
+// encode writes the payload as Data of SchemaVersion. Name and values need no
+// escaping: both were checked.
+func (p Payload) encode(name string) []byte {
+	b := make([]byte, 0, len(name)+len(p.Value)+len(p.OldValue)+64)
+	b = append(b, `{"config_name":"`...)
+	b = append(b, name...)
+	if p.Deleted {
+		b = append(b, `","deleted_value":`...)
+		b = appendValue(b, p.OldValue)
+	} else {
+		b = append(b, `","value":`...)
+		b = appendValue(b, p.Value)
+		b = append(b, `,"old_value":`...)
+		b = appendValue(b, p.OldValue)
+	}
+	return append(b, '}')
+}
+
+func appendValue(b []byte, v Value) []byte {
+	if v == nil {
+		return append(b, "null"...)
+	}
+	return append(b, v...)
+}
+
+// UnknownEventError says that an event can't be understood by this program:
+// it was written by a newer one. Readers halt on it; they never skip.
+type UnknownEventError struct {
+	Type          EventType
+	SchemaVersion int
+}
+
+func (e *UnknownEventError) Error() string {
+	return fmt.Sprintf("event type %q with schema version %d is newer than this program (which knows up to %d): upgrade it", e.Type, e.SchemaVersion, SchemaVersion)
+}
+
+// Payload decodes Data. The error is an [*UnknownEventError] for a type or
+// schema version that this program does not know. An old_value of JSON null
+// reads as none.
+func (e *Event) Payload() (Payload, error) {
+	if e.SchemaVersion < 1 || e.SchemaVersion > SchemaVersion {
+		return Payload{}, &UnknownEventError{e.Type, e.SchemaVersion}
+	}
+	var data struct {
+		Value        Value `json:"value"`
+		OldValue     Value `json:"old_value"`
+		DeletedValue Value `json:"deleted_value"`
+	}
+	switch e.Type {
+	case ValueSet, ValueDeleted:
+	default:
+		return Payload{}, &UnknownEventError{e.Type, e.SchemaVersion}
+	}
+	if err := json.Unmarshal(e.Data, &data); err != nil {
+		return Payload{}, fmt.Errorf("data of event %d: %w", e.Position, err)
+	}
+	if e.Type == ValueDeleted {
+		return Payload{OldValue: data.DeletedValue, Deleted: true}, nil
+	}
+	if data.Value == nil {
+		return Payload{}, fmt.Errorf("data of event %d has no value", e.Position)
+	}
+	p := Payload{Value: data.Value}
+	if !bytes.Equal(data.OldValue, []byte("null")) {
+		p.OldValue = data.OldValue
+	}
+	return p, nil
+}
+
+// State is what the events of one stream add up to. The zero State is that of
+// a config which was never set.
+type State struct {
+	Version  int64
+	Position int64
+	Value    Value
+	Deleted  bool
+}
+
+// Live reports whether there is a value now.
+func (s State) Live() bool { return s.Version > 0 && !s.Deleted }
+
+// Apply returns the state after e. It has no rules of its own: whatever was
+// recorded happened.
+func (s State) Apply(e *Event) (State, error) {
+	p, err := e.Payload()
+	if err != nil {
+		return s, err
+	}
+	return State{Version: e.Version, Position: e.Position, Value: p.Value, Deleted: p.Deleted}, nil
+}
+
+// ChainHash returns the hash that the event must have when prev is that of the
+// event before it (zero for the first). It covers every field, so that a
+// changed, removed or reordered row breaks the chain from there on. Each field
+// is preceded by its length; Data goes in by its own digest.
+func (e *Event) ChainHash(prev Hash, epoch string) Hash {
+	w := hashWriter{h: sha256.New()}
+	w.h.Write(prev[:])
+	w.text(epoch)
+	w.number(e.Position)
+	w.text(e.Namespace)
+	w.text(e.Name)
+	w.number(e.Version)
+	w.text(e.ID)
+	w.text(string(e.Type))
+	w.number(int64(e.SchemaVersion))
+	w.number(e.Commit)
+	w.text(e.CommandID)
+	w.number(e.RecordedAt.UnixMicro())
+	w.text(e.Actor)
+	w.text(e.Reason)
+	w.text(e.CorrelationID)
+	w.text(e.RequestID)
+	data := sha256.Sum256(e.Data)
+	w.h.Write(data[:])
+	var sum Hash
+	w.h.Sum(sum[:0])
+	return sum
+}
+
+type hashWriter struct {
+	h   hash.Hash
+	buf [8]byte
+}
+
+func (w *hashWriter) number(n int64) {
+	binary.BigEndian.PutUint64(w.buf[:], uint64(n))
+	w.h.Write(w.buf[:])
+}
+
+func (w *hashWriter) text(s string) {
+	w.number(int64(len(s)))
+	w.h.Write([]byte(s))
+}

@@ -1,0 +1,26 @@
+package config
+
+import (
+	"strconv"
+	"strings"
+)
+
+// Token is a position together with the log that it belongs to. Its text form
+// is "epoch:position". A log that was restored from a backup has a new epoch,
+// so that a position of the lost tail can't be mistaken for one of the new.
+type Token struct {
+	Epoch    string
+	Position int64
+}
+
+func (t Token) String() string { return t.Epoch + ":" + strconv.FormatInt(t.Position, 10) }
+
+// ParseToken reads "epoch:position".
+func ParseToken(s string) (Token, error) {
+	epoch, number, ok := strings.Cut(s, ":")
+	position, err := strconv.ParseInt(number, 10, 64)
+	if !ok || epoch == "" || err != nil || position < 0 {
+		return Token{}, Errorf(Invalid, "%q is not a position: use the text of a Config-Position header, like 0191f3a2-…:42", s)
+	}
+	return Token{Epoch: epoch, Position: position}, nil
+}
