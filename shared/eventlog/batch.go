@@ -1,0 +1,303 @@
+package eventlog
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/config-api/config-api/shared/config"
+)
+
+// Each statement of the pipeline has a snapshot of its own (read committed), so
+// those behind the lock see all that was committed before it was granted. One
+// statement that both locks and reads would not: its snapshot is older than its
+// wait.
+const (
+	beginSQL = `begin isolation level read committed`
+	lockSQL  = `select epoch::text, position, greatest(recorded_at + interval '1 microsecond', clock_timestamp()), hash
+		from eventstore.log_head for update`
+	knownSQL = `select command_id::text, request_hash, outcome from eventstore.commands
+		where command_id = any($1::text[]::uuid[])`
+	statesSQL = `select k.namespace, k.name, e.version, e.position, e.type, e.schema_version, e.data
+		from unnest($1::text[], $2::text[]) as k (namespace, name)
+		cross join lateral (
+			select version, position, type, schema_version, data from eventstore.events
+			where namespace = k.namespace and name = k.name
+			order by version desc limit 1
+		) as e`
+	committedSQL = `select exists (select from eventstore.events where position = $1 and event_id = $2::text::uuid)`
+
+	insertEventsSQL = `insert into eventstore.events
+		(position, namespace, name, version, event_id, type, schema_version, commit_position,
+		 command_id, actor, reason, correlation_id, request_id, recorded_at, data, hash)
+		select * from unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::text[]::uuid[], $6::text[], $7::int[], $8::bigint[],
+		 $9::text[]::uuid[], $10::text[], $11::text[], $12::text[], $13::text[], $14::timestamptz[], $15::bytea[], $16::bytea[])`
+	insertCommandsSQL = `insert into eventstore.commands
+		(command_id, request_hash, first_position, last_position, outcome, recorded_at)
+		select * from unnest($1::text[]::uuid[], $2::bytea[], $3::bigint[], $4::bigint[], $5::text[]::jsonb[], $6::timestamptz[])`
+	updateHeadSQL = `update eventstore.log_head set position = $1, recorded_at = $2, hash = $3`
+	commitSQL     = `commit`
+)
+
+type streamKey struct{ namespace, name string }
+
+type knownCommand struct {
+	requestHash config.Hash
+	outcome     Outcome
+}
+
+// batchState is what a batch decides against: the log's head and the present
+// state of the streams it touches, advanced command by command.
+type batchState struct {
+	head   Head // RecordedAt is the earliest that the next event may have
+	known  map[string]knownCommand
+	states map[streamKey]config.State
+}
+
+// tryBatch runs the batch in one transaction on a connection of its own, and
+// closes that connection on any error, which also rolls back. Refusals are left
+// in each command. With a doubt it first looks whether that attempt was
+// committed, in which case the batch already has its answers.
+func (l *Log) tryBatch(batch []*pending, doubt *inDoubtError) (err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), batchTimeout)
+	defer cancel()
+	pooled, err := l.pool.Acquire(ctx)
+	if err != nil {
+		return l.unavailable(err)
+	}
+	defer pooled.Release()
+	conn := pooled.Conn()
+	defer func() {
+		if err != nil {
+			_ = conn.Close(ctx)
+		}
+	}()
+
+	state, committed, err := load(ctx, conn, batch, doubt)
+	if err != nil {
+		return l.unavailable(err)
+	}
+	if committed {
+		_, err := conn.Exec(ctx, `rollback`)
+		if err != nil {
+			_ = conn.Close(ctx) // it held the lock for a look, nothing more
+		}
+		return nil
+	}
+	events, err := state.decide(batch)
+	if err != nil {
+		return err
+	}
+	if len(events) == 0 {
+		_, err := conn.Exec(ctx, `rollback`)
+		if err != nil {
+			_ = conn.Close(ctx)
+		}
+		return nil
+	}
+	err = store(ctx, conn, batch, events)
+	var refused *pgconn.PgError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &refused) && refused.Severity == "ERROR":
+		return l.unavailable(err) // the server says that it rolled back
+	default:
+		return &inDoubtError{first: events[0].Position, firstID: events[0].ID, cause: err}
+	}
+}
+
+// load begins, locks the head and reads what the batch needs, in one round trip.
+func load(ctx context.Context, conn *pgx.Conn, batch []*pending, doubt *inDoubtError) (*batchState, bool, error) {
+	s := &batchState{known: map[string]knownCommand{}, states: map[streamKey]config.State{}}
+	var keyed, namespaces, names []string
+	for _, p := range batch {
+		if p.cmd.Key != "" {
+			keyed = append(keyed, p.id)
+		}
+		for _, c := range p.cmd.Set.Changes {
+			key := streamKey{p.cmd.Set.Namespace, c.Name}
+			if _, seen := s.states[key]; !seen {
+				s.states[key] = config.State{}
+				namespaces, names = append(namespaces, key.namespace), append(names, key.name)
+			}
+		}
+	}
+	committed := false
+	var pipeline pgx.Batch
+	pipeline.Queue(beginSQL)
+	pipeline.Queue(lockSQL).QueryRow(func(row pgx.Row) (err error) {
+		s.head, err = scanHead(row)
+		return err
+	})
+	if doubt != nil {
+		pipeline.Queue(committedSQL, doubt.first, doubt.firstID).QueryRow(func(row pgx.Row) error { return row.Scan(&committed) })
+	}
+	if keyed != nil {
+		pipeline.Queue(knownSQL, keyed).Query(s.scanKnown)
+	}
+	pipeline.Queue(statesSQL, namespaces, names).Query(s.scanStates)
+	err := conn.SendBatch(ctx, &pipeline).Close()
+	return s, committed, err
+}
+
+func (s *batchState) scanKnown(rows pgx.Rows) error {
+	var id string
+	var hash, outcome []byte
+	_, err := pgx.ForEachRow(rows, []any{&id, &hash, &outcome}, func() error {
+		known := knownCommand{requestHash: config.Hash(hash)}
+		if err := json.Unmarshal(outcome, &known.outcome); err != nil {
+			return err
+		}
+		s.known[id] = known
+		return nil
+	})
+	return err
+}
+
+func (s *batchState) scanStates(rows pgx.Rows) error {
+	var key streamKey
+	var e config.Event
+	_, err := pgx.ForEachRow(rows, []any{&key.namespace, &key.name, &e.Version, &e.Position, &e.Type, &e.SchemaVersion, &e.Data}, func() error {
+		state, err := config.State{}.Apply(&e)
+		s.states[key] = state
+		return err
+	})
+	return err
+}
+
+// decide answers each command in order: from its stored outcome, with its
+// refusal, or with its events, which the commands after it already see.
+func (s *batchState) decide(batch []*pending) ([]config.Event, error) {
+	var events []config.Event
+	for _, p := range batch {
+		p.out, p.err, p.events = Outcome{}, nil, nil
+		if known, ok := s.known[p.id]; ok {
+			if known.requestHash != p.cmd.RequestHash {
+				p.err = config.Errorf(config.KeyReused, "this Idempotency-Key was used for another request: use a new key")
+				continue
+			}
+			p.out = known.outcome
+			p.out.Replayed = true
+			continue
+		}
+		p.events, p.err = config.Decide(&p.cmd.Set, func(name string) config.State {
+			return s.states[streamKey{p.cmd.Set.Namespace, name}]
+		})
+		if p.err != nil {
+			continue
+		}
+		if err := s.record(p); err != nil {
+			return nil, err
+		}
+		events = append(events, p.events...)
+	}
+	return events, nil
+}
+
+// record gives the events of p their places in the log and makes its outcome.
+func (s *batchState) record(p *pending) error {
+	commit := s.head.Position + int64(len(p.events))
+	p.out = Outcome{Epoch: s.head.Epoch, Position: commit, CorrelationID: p.cmd.Set.CorrelationID}
+	for i := range p.events {
+		e := &p.events[i]
+		id, err := uuid.NewV7()
+		if err != nil {
+			return err
+		}
+		e.ID, e.CommandID = id.String(), p.id
+		e.Position, e.Commit = s.head.Position+1, commit
+		e.RecordedAt = s.head.RecordedAt
+		e.Hash = e.ChainHash(s.head.Hash, s.head.Epoch)
+		s.head.Position, s.head.Hash = e.Position, e.Hash
+		s.head.RecordedAt = e.RecordedAt.Add(time.Microsecond)
+
+		key := streamKey{e.Namespace, e.Name}
+		before := s.states[key]
+		after, err := before.Apply(e)
+		if err != nil {
+			return err
+		}
+		s.states[key] = after
+		p.out.RecordedAt = e.RecordedAt
+		p.out.Changes = append(p.out.Changes, Changed{
+			Name: e.Name, Version: e.Version, Position: e.Position, Created: !before.Live(), Deleted: after.Deleted,
+		})
+	}
+	if p.cmd.Key != "" { // for the same key later in this batch
+		s.known[p.id] = knownCommand{requestHash: p.cmd.RequestHash, outcome: p.out}
+	}
+	return nil
+}
+
+// store writes the events, the keyed commands and the head, and commits, in one
+// round trip. An error that is not the server's own is in doubt.
+func store(ctx context.Context, conn *pgx.Conn, batch []*pending, events []config.Event) error {
+	last := &events[len(events)-1]
+	var pipeline pgx.Batch
+	pipeline.Queue(insertEventsSQL, eventArrays(events)...)
+	if commands, err := commandArrays(batch); err != nil {
+		return err
+	} else if commands != nil {
+		pipeline.Queue(insertCommandsSQL, commands...)
+	}
+	pipeline.Queue(updateHeadSQL, last.Position, last.RecordedAt, last.Hash[:])
+	pipeline.Queue(commitSQL)
+	return conn.SendBatch(ctx, &pipeline).Close()
+}
+
+func eventArrays(events []config.Event) []any {
+	n := len(events)
+	var (
+		positions, versions, commits   = make([]int64, n), make([]int64, n), make([]int64, n)
+		namespaces, names, types       = make([]string, n), make([]string, n), make([]string, n)
+		ids, commands, actors, reasons = make([]string, n), make([]string, n), make([]string, n), make([]string, n)
+		correlations, requests         = make([]string, n), make([]string, n)
+		schemaVersions                 = make([]int32, n)
+		times                          = make([]time.Time, n)
+		data, hashes                   = make([][]byte, n), make([][]byte, n)
+	)
+	for i := range events {
+		e := &events[i]
+		positions[i], versions[i], commits[i] = e.Position, e.Version, e.Commit
+		namespaces[i], names[i], types[i] = e.Namespace, e.Name, string(e.Type)
+		ids[i], commands[i], actors[i], reasons[i] = e.ID, e.CommandID, e.Actor, e.Reason
+		correlations[i], requests[i] = e.CorrelationID, e.RequestID
+		schemaVersions[i], times[i] = int32(e.SchemaVersion), e.RecordedAt
+		data[i], hashes[i] = e.Data, e.Hash[:]
+	}
+	return []any{
+		positions, namespaces, names, versions, ids, types, schemaVersions, commits,
+		commands, actors, reasons, correlations, requests, times, data, hashes,
+	}
+}
+
+// commandArrays returns nil when no accepted command of the batch has a key.
+func commandArrays(batch []*pending) ([]any, error) {
+	var ids, outcomes []string
+	var hashes [][]byte
+	var first, last []int64
+	var times []time.Time
+	for _, p := range batch {
+		if p.cmd.Key == "" || p.err != nil || p.out.Replayed {
+			continue
+		}
+		outcome, err := json.Marshal(p.out)
+		if err != nil {
+			return nil, err
+		}
+		ids, outcomes = append(ids, p.id), append(outcomes, string(outcome))
+		hashes = append(hashes, p.cmd.RequestHash[:])
+		first, last = append(first, p.events[0].Position), append(last, p.out.Position)
+		times = append(times, p.out.RecordedAt)
+	}
+	if ids == nil {
+		return nil, nil
+	}
+	return []any{ids, hashes, first, last, outcomes, times}, nil
+}
