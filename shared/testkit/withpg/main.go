@@ -1,0 +1,53 @@
+// Command withpg runs another command with a private Postgres: it starts the
+// server, sets TEST_DATABASE_URL, and stops it when the command has ended. make
+// test runs the tests of all packages under it, so that they share one server.
+//
+//	go run ./shared/testkit/withpg -- go test ./...
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"syscall"
+
+	"github.com/config-api/config-api/shared/testkit"
+)
+
+func main() {
+	code, err := run(os.Args[1:])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "withpg:", err)
+	}
+	os.Exit(code)
+}
+
+// run returns the command's exit code.
+func run(args []string) (int, error) {
+	if len(args) > 0 && args[0] == "--" {
+		args = args[1:]
+	}
+	if len(args) == 0 {
+		return 2, errors.New("usage: withpg -- command [argument…]")
+	}
+	url, err := testkit.StartPrivatePostgres()
+	if err != nil {
+		return 1, err
+	}
+	// Ctrl-C reaches the command too; this process waits for what it does.
+	signal.Ignore(syscall.SIGINT)
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.Env = append(os.Environ(), "TEST_DATABASE_URL="+url)
+	err = cmd.Run()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return max(1, exit.ExitCode()), nil
+	}
+	if err != nil {
+		return 1, err
+	}
+	return 0, nil
+}
