@@ -1,0 +1,178 @@
+package eventlog_test
+
+import (
+	"bufio"
+	"encoding/binary"
+	"io"
+	"net"
+	"net/url"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/config-api/config-api/shared/eventlog"
+	"github.com/config-api/config-api/shared/pg"
+	"github.com/config-api/config-api/shared/testkit"
+)
+
+// A connection that breaks at COMMIT leaves its client not knowing whether the
+// transaction took effect. Either way the command must be there once.
+func TestCommitInDoubt(t *testing.T) {
+	t.Parallel()
+	for name, committed := range map[string]bool{"lost before the server saw it": false, "done, but its answer lost": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			direct := testkit.DatabaseURL(t, eventlog.Schema)
+			cut := newCutter(t, direct)
+			pool, err := pg.Open(t.Context(), cut.url, "test")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(pool.Close)
+			log := open(t, pool)
+			mustAppend(t, log, set("a", `1`)) // statements are prepared from here on
+
+			// The next write of the client but one is the COMMIT's.
+			cut.arm(2, committed)
+			out := mustAppend(t, log, set("a", `2`))
+			if !cut.fired() {
+				t.Fatal("the connection was not cut")
+			}
+			if events := checkLog(t, log); len(events) != 2 || out.Position != 2 || out.Changes[0].Version != 2 {
+				t.Errorf("%d events, outcome %+v; want 2 events and position 2", len(events), out)
+			}
+		})
+	}
+}
+
+// cutter is a proxy before Postgres that breaks the connection at a chosen
+// Sync message: with it every pipeline of a client ends.
+type cutter struct {
+	url    string
+	target *pgx.ConnConfig
+
+	mu        sync.Mutex
+	countdown int // Syncs until the cut; 0 is not armed
+	forward   bool
+	done      bool
+}
+
+func newCutter(t *testing.T, direct string) *cutter {
+	t.Helper()
+	target, err := pgx.ParseConfig(direct)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	u := url.URL{
+		Scheme: "postgres", User: url.UserPassword(target.User, target.Password),
+		Host: listener.Addr().String(), Path: "/" + target.Database, RawQuery: "sslmode=disable",
+	}
+	c := &cutter{url: u.String(), target: target}
+	go func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go c.serve(client)
+		}
+	}()
+	return c
+}
+
+func (c *cutter) arm(syncs int, forward bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.countdown, c.forward = syncs, forward
+}
+
+func (c *cutter) fired() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.done
+}
+
+// sync is called at each Sync and says whether to cut here.
+func (c *cutter) sync() (cut, forward bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.countdown == 0 {
+		return false, false
+	}
+	c.countdown--
+	c.done = c.countdown == 0
+	return c.done, c.forward
+}
+
+func (c *cutter) serve(client net.Conn) {
+	defer client.Close()
+	network, address := "tcp", net.JoinHostPort(c.target.Host, strconv.Itoa(int(c.target.Port)))
+	if filepath.IsAbs(c.target.Host) {
+		network, address = "unix", filepath.Join(c.target.Host, ".s.PGSQL."+strconv.Itoa(int(c.target.Port)))
+	}
+	server, err := net.Dial(network, address)
+	if err != nil {
+		return
+	}
+	defer server.Close()
+	var withhold atomic.Bool
+	answers := make(chan struct{}) // closed when no more answers reach the client
+	go func() {
+		defer client.Close()
+		defer close(answers)
+		buf := make([]byte, 64<<10)
+		for {
+			n, err := server.Read(buf)
+			if err != nil || withhold.Load() {
+				return
+			}
+			if _, err := client.Write(buf[:n]); err != nil {
+				return
+			}
+		}
+	}()
+	in := bufio.NewReader(client)
+	for first := true; ; first = false { // the startup message has no type byte
+		message, err := readMessage(in, first)
+		if err != nil {
+			return
+		}
+		if !first && message[0] == 'S' {
+			if cut, forward := c.sync(); cut {
+				if forward {
+					withhold.Store(true)
+					_, _ = server.Write(message)
+					<-answers // the server has answered, so it has committed
+				}
+				return
+			}
+		}
+		if _, err := server.Write(message); err != nil {
+			return
+		}
+	}
+}
+
+func readMessage(in *bufio.Reader, startup bool) ([]byte, error) {
+	header := 5
+	if startup {
+		header = 4
+	}
+	message := make([]byte, header)
+	if _, err := io.ReadFull(in, message); err != nil {
+		return nil, err
+	}
+	length := int(binary.BigEndian.Uint32(message[header-4:])) - 4
+	message = append(message, make([]byte, length)...)
+	_, err := io.ReadFull(in, message[header:])
+	return message, err
+}
