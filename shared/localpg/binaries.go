@@ -59,7 +59,10 @@ func (s *Server) chooseBinaries(ctx context.Context, dirs []string) (binaries, e
 	}
 	notFound := &NotFoundError{Install: thisSystemsInstall()}
 	var found []binaries
-	for _, dir := range dirs {
+	for i, dir := range dirs {
+		if slices.Contains(dirs[:i], dir) {
+			continue
+		}
 		major, ok := majorVersion(ctx, dir)
 		switch {
 		case ok && major >= oldestVersion:

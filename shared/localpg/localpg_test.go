@@ -68,7 +68,7 @@ func exec(t *testing.T, s *localpg.Server, sql string) (result string) {
 // One cluster lives through everything that a laptop does to it.
 func TestData(t *testing.T) {
 	t.Parallel()
-	dir := filepath.Join(newDir(t), "pg")
+	dir := filepath.Join(newDir(t), `a "place", mine`)
 	stillThere := func(t *testing.T, s *localpg.Server) {
 		t.Helper()
 		if got := exec(t, s, `select name from thing`); got != "kept" {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"syscall"
 )
 
@@ -97,8 +98,8 @@ func (s *Server) launch(bin binaries, account *syscall.Credential, durable bool)
 		"unix_socket_directories": "", "listen_addresses": "", "port": strconv.Itoa(s.port),
 		"logging_collector": "off", "log_destination": "stderr", "max_connections": "200",
 	}
-	if s.host == s.dir {
-		settings["unix_socket_directories"] = s.dir
+	if s.host == s.dir { // quoted: the setting is a list
+		settings["unix_socket_directories"] = `"` + strings.ReplaceAll(s.dir, `"`, `""`) + `"`
 	} else {
 		settings["listen_addresses"] = s.host
 	}
