@@ -154,7 +154,7 @@ func FuzzValueThroughEvent(f *testing.F) {
 			t.Fatalf("%q became %q", raw, v)
 		}
 		set := config.ChangeSet{Namespace: "ns", Changes: []config.Change{{Op: config.Set, Name: "n", Value: v}}}
-		events, err := config.Decide(&set, func(string) config.State { return config.State{} })
+		events, err := config.Decide(&set, config.Present{State: func(string) config.State { return config.State{} }})
 		if err != nil {
 			t.Fatal(err)
 		}

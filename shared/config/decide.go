@@ -19,9 +19,16 @@ const (
 type Op string
 
 const (
-	Set    Op = "set"
-	Delete Op = "delete"
+	Set          Op = "set"
+	Delete       Op = "delete"
+	SetSchema    Op = "set-schema"
+	DeleteSchema Op = "delete-schema"
 )
+
+// eventTypes is the closed set of ops.
+var eventTypes = map[Op]EventType{Set: ValueSet, Delete: ValueDeleted, SetSchema: SchemaSet, DeleteSchema: SchemaDeleted}
+
+func (o Op) deletes() bool { return o == Delete || o == DeleteSchema }
 
 // AnyVersion as an expected version means: it exists, whatever the version.
 const AnyVersion int64 = -1
@@ -29,8 +36,8 @@ const AnyVersion int64 = -1
 // Change is one change of one config.
 type Change struct {
 	Op    Op
-	Name  string
-	Value Value // for Set
+	Name  string // of the config, or the stream of a schema
+	Value Value  // what to set
 	// Expected is the version that must be there, 0 for "does not exist",
 	// AnyVersion for "exists"; nil expects nothing.
 	Expected *int64
@@ -67,7 +74,7 @@ func (s *ChangeSet) Check() error {
 	}
 	first := make(map[string]int, len(s.Changes))
 	for i, c := range s.Changes {
-		if err := CheckName(c.Name); err != nil {
+		if err := c.checkName(); err != nil {
 			fault(i, "name", "%s", err)
 		}
 		if at, twice := first[c.Name]; twice {
@@ -75,11 +82,11 @@ func (s *ChangeSet) Check() error {
 		}
 		first[c.Name] = i
 		switch {
-		case c.Op != Set && c.Op != Delete:
+		case eventTypes[c.Op] == "":
 			fault(i, "op", "use %q or %q", Set, Delete)
-		case c.Op == Set && c.Value == nil:
+		case !c.Op.deletes() && c.Value == nil:
 			fault(i, "value", "is missing")
-		case c.Op == Delete && c.Value != nil:
+		case c.Op.deletes() && c.Value != nil:
 			fault(i, "value", "a deletion has no value")
 		}
 		if c.Expected != nil && *c.Expected < AnyVersion {
@@ -92,40 +99,77 @@ func (s *ChangeSet) Check() error {
 	return &Error{Code: Invalid, Detail: "the change set is not valid: " + faults[0].Detail, Faults: faults}
 }
 
+func (c *Change) checkName() error {
+	if c.Op != SetSchema && c.Op != DeleteSchema {
+		return CheckName(c.Name)
+	}
+	pattern, ok := SchemaPattern(c.Name)
+	if !ok {
+		return Errorf(Invalid, "%q is not the stream of a schema", c.Name)
+	}
+	return CheckPattern(pattern)
+}
+
+// Present is what a set is decided against: its namespace as it is now.
+type Present struct {
+	// State returns the state of a name.
+	State func(name string) State
+	// Check returns what is wrong with a value by the schemas of its name,
+	// with pointers into the value. Nil means that there are no schemas.
+	Check func(name string, value Value) []Fault
+}
+
 // Decide turns a set that passed [ChangeSet.Check] into its events, in order,
-// or refuses the whole of it. state returns the present state of a name in the
-// set's namespace. The events have everything but what only the log can give:
-// Position, Commit, ID, CommandID, RecordedAt and Hash.
-func Decide(s *ChangeSet, state func(name string) State) ([]Event, error) {
-	if err := checkExpected(s, state); err != nil {
+// or refuses the whole of it. The events have everything but what only the log
+// can give: Position, Commit, ID, CommandID, RecordedAt and Hash.
+func Decide(s *ChangeSet, now Present) ([]Event, error) {
+	if err := checkExpected(s, now.State); err != nil {
+		return nil, err
+	}
+	if err := checkSchemas(s, now.Check); err != nil {
 		return nil, err
 	}
 	events := make([]Event, 0, len(s.Changes))
 	size := 0
 	for _, c := range s.Changes {
-		old := state(c.Name)
+		old := now.State(c.Name)
+		switch {
+		case c.Op.deletes() && old.Version == 0:
+			return nil, Errorf(NotFound, "%s in %s was never set", c.Name, s.Namespace)
+		case c.Op.deletes() && old.Deleted:
+			return nil, Errorf(Gone, "%s in %s is already deleted", c.Name, s.Namespace)
+		}
+		payload := Payload{Value: c.Value, OldValue: old.Value, Deleted: c.Op.deletes()}
 		e := Event{
 			Namespace: s.Namespace, Name: c.Name, Version: old.Version + 1,
-			Type: ValueSet, SchemaVersion: SchemaVersion,
+			Type: eventTypes[c.Op], SchemaVersion: SchemaVersion, Data: payload.encode(c.Name),
 			Actor: s.Actor, Reason: s.Reason, CorrelationID: s.CorrelationID, RequestID: s.RequestID,
 		}
-		p := Payload{Value: c.Value, OldValue: old.Value}
-		if c.Op == Delete {
-			switch {
-			case old.Version == 0:
-				return nil, Errorf(NotFound, "%s in %s was never set", c.Name, s.Namespace)
-			case old.Deleted:
-				return nil, Errorf(Gone, "%s in %s is already deleted", c.Name, s.Namespace)
-			}
-			e.Type, p.Deleted = ValueDeleted, true
-		}
-		e.Data = p.encode(c.Name)
 		if size += len(e.Data); size > MaxSetSize {
 			return nil, Errorf(TooLarge, "the change set makes more than %d bytes of events: split it", MaxSetSize)
 		}
 		events = append(events, e)
 	}
 	return events, nil
+}
+
+func checkSchemas(s *ChangeSet, check func(name string, value Value) []Fault) error {
+	if check == nil {
+		return nil
+	}
+	var faults []Fault
+	for i, c := range s.Changes {
+		if c.Op != Set {
+			continue
+		}
+		for _, f := range check(c.Name, c.Value) {
+			faults = append(faults, Fault{Pointer: fmt.Sprintf("/changes/%d/value%s", i, f.Pointer), Detail: f.Detail})
+		}
+	}
+	if faults == nil {
+		return nil
+	}
+	return &Error{Code: SchemaViolation, Detail: "a value breaks the schema of its name: " + faults[0].Detail, Faults: faults}
 }
 
 func checkExpected(s *ChangeSet, state func(name string) State) error {

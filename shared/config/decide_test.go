@@ -70,7 +70,7 @@ func TestDecide(t *testing.T) {
 			if err := cs.Check(); err != nil {
 				t.Fatal(err)
 			}
-			events, err := config.Decide(&cs, state)
+			events, err := config.Decide(&cs, config.Present{State: state})
 			if test.code != "" {
 				if config.CodeOf(err) != test.code || events != nil {
 					t.Fatalf("got %v and %d events, want %s and none", err, len(events), test.code)
@@ -94,7 +94,7 @@ func TestDecide(t *testing.T) {
 func TestFailedPreconditionSaysWhatIsThere(t *testing.T) {
 	t.Parallel()
 	cs := config.ChangeSet{Namespace: "ns", Changes: []config.Change{set("new", `1`), set("live", `1`, 9)}}
-	_, err := config.Decide(&cs, state)
+	_, err := config.Decide(&cs, config.Present{State: state})
 	var e *config.Error
 	if !errors.As(err, &e) {
 		t.Fatal(err)
@@ -154,7 +154,63 @@ func TestSetSizeLimit(t *testing.T) {
 		changes = append(changes, config.Change{Op: config.Set, Name: "n" + string(rune('A'+i)), Value: big})
 	}
 	cs := config.ChangeSet{Namespace: "ns", Changes: changes}
-	if _, err := config.Decide(&cs, state); config.CodeOf(err) != config.TooLarge {
+	if _, err := config.Decide(&cs, config.Present{State: state}); config.CodeOf(err) != config.TooLarge {
 		t.Errorf("Decide = %v", err)
+	}
+}
+
+func TestDecideSchemas(t *testing.T) {
+	t.Parallel()
+	cs := config.ChangeSet{Namespace: "ns", Changes: []config.Change{
+		{Op: config.SetSchema, Name: config.SchemaStream("db.*"), Value: config.Value(`{"type":"number"}`)},
+	}}
+	if err := cs.Check(); err != nil {
+		t.Fatal(err)
+	}
+	events, err := config.Decide(&cs, config.Present{State: state})
+	if err != nil || len(events) != 1 || events[0].Type != config.SchemaSet || events[0].Name != "$schema.db.*" {
+		t.Errorf("Decide = %+v, %v", events, err)
+	}
+	for _, name := range []string{"db", config.SchemaStream("a*"), config.SchemaStream("*.b"), config.SchemaStream("")} {
+		cs.Changes[0].Name = name
+		if err := cs.Check(); config.CodeOf(err) != config.Invalid {
+			t.Errorf("schema stream %q: %v", name, err)
+		}
+	}
+}
+
+func TestDecideChecksValuesBySchema(t *testing.T) {
+	t.Parallel()
+	cs := config.ChangeSet{Namespace: "ns", Changes: []config.Change{set("good", `1`), set("bad", `{"a":2}`), remove("live")}}
+	_, err := config.Decide(&cs, config.Present{State: state, Check: func(name string, _ config.Value) []config.Fault {
+		if name == "bad" {
+			return []config.Fault{{Pointer: "/a", Detail: "is too small"}}
+		}
+		return nil
+	}})
+	var e *config.Error
+	if !errors.As(err, &e) || e.Code != config.SchemaViolation {
+		t.Fatalf("Decide = %v", err)
+	}
+	if diff := cmp.Diff([]config.Fault{{Pointer: "/changes/1/value/a", Detail: "is too small"}}, e.Faults); diff != "" {
+		t.Errorf("faults (-want +got):\n%s", diff)
+	}
+}
+
+func TestPatterns(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		pattern, name string
+		want          bool
+	}{
+		{"*", "a.b", true}, {"db.*", "db.pool", true}, {"db.*", "db.pool.size", true},
+		{"db.*", "db", false}, {"db.*", "dbx", false}, {"db", "db", true}, {"db", "db.x", false},
+	} {
+		if err := config.CheckPattern(test.pattern); err != nil {
+			t.Errorf("CheckPattern(%q) = %v", test.pattern, err)
+		}
+		if got := config.MatchPattern(test.pattern, test.name); got != test.want {
+			t.Errorf("MatchPattern(%q, %q) = %v", test.pattern, test.name, got)
+		}
 	}
 }

@@ -17,6 +17,9 @@ type EventType string
 const (
 	ValueSet     EventType = "ConfigValueSet"
 	ValueDeleted EventType = "ConfigValueDeleted"
+
+	SchemaSet     EventType = "ConfigSchemaSet"
+	SchemaDeleted EventType = "ConfigSchemaDeleted"
 )
 
 // SchemaVersion is the version of the event encoding that this program writes.
@@ -30,8 +33,8 @@ type Hash [sha256.Size]byte
 type Event struct {
 	Position  int64 // place in the whole log, from 1, without gaps
 	Namespace string
-	Name      string
-	Version   int64 // place in the config's stream, from 1, without gaps
+	Name      string // of the config, or the stream of a schema: see [SchemaStream]
+	Version   int64  // place in the config's stream, from 1, without gaps
 
 	ID            string // UUIDv7
 	Type          EventType
@@ -108,14 +111,14 @@ func (e *Event) Payload() (Payload, error) {
 		DeletedValue Value `json:"deleted_value"`
 	}
 	switch e.Type {
-	case ValueSet, ValueDeleted:
+	case ValueSet, ValueDeleted, SchemaSet, SchemaDeleted:
 	default:
 		return Payload{}, &UnknownEventError{e.Type, e.SchemaVersion}
 	}
 	if err := json.Unmarshal(e.Data, &data); err != nil {
 		return Payload{}, fmt.Errorf("data of event %d: %w", e.Position, err)
 	}
-	if e.Type == ValueDeleted {
+	if e.Type == ValueDeleted || e.Type == SchemaDeleted {
 		return Payload{OldValue: data.DeletedValue, Deleted: true}, nil
 	}
 	if data.Value == nil {

@@ -136,7 +136,7 @@ func TestApplyFolds(t *testing.T) {
 	var s config.State
 	for i, change := range []config.Change{set("n", `1`), set("n", `{"a":2}`), remove("n"), set("n", `""`)} {
 		cs := config.ChangeSet{Namespace: "ns", Changes: []config.Change{change}}
-		events, err := config.Decide(&cs, func(string) config.State { return s })
+		events, err := config.Decide(&cs, config.Present{State: func(string) config.State { return s }})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -36,6 +36,9 @@ type Command struct {
 	// RequestHash tells whether a key that comes again comes with the same
 	// request.
 	RequestHash config.Hash
+	// Since, if not nil, expects that the namespace has no event after this
+	// position, and is a [config.Conflict] otherwise.
+	Since *int64
 }
 
 // Outcome is what an accepted command did.
@@ -67,6 +70,7 @@ type pending struct {
 	ctx    context.Context
 	id     string // the command id: of the key, or random
 	cmd    Command
+	stale  bool           // cmd.Since does not hold
 	events []config.Event // once decided
 	out    Outcome
 	err    error

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -30,6 +31,11 @@ const (
 			where namespace = k.namespace and name = k.name
 			order by version desc limit 1
 		) as e`
+	schemasSQL = `select distinct on (namespace, name) namespace, name, version, position, type, schema_version, data
+		from eventstore.events
+		where namespace = any($1::text[]) and name >= '$schema.' and name < '$schema/'
+		order by namespace, name, version desc`
+	staleSQL     = `select exists (select from eventstore.events where position > $1 and namespace = $2)`
 	committedSQL = `select exists (select from eventstore.events where position = $1 and event_id = $2::text::uuid)`
 
 	insertEventsSQL = `insert into eventstore.events
@@ -54,9 +60,11 @@ type knownCommand struct {
 // batchState is what a batch decides against: the log's head and the present
 // state of the streams it touches, advanced command by command.
 type batchState struct {
-	head   Head // RecordedAt is the earliest that the next event may have
-	known  map[string]knownCommand
-	states map[streamKey]config.State
+	head    Head // RecordedAt is the earliest that the next event may have
+	known   map[string]knownCommand
+	states  map[streamKey]config.State
+	schemas map[string][]config.Schema // by namespace; nil when not enforced
+	changed map[string]bool            // namespaces with events of this batch
 }
 
 // tryBatch runs the batch in one transaction on a connection of its own, and
@@ -78,7 +86,7 @@ func (l *Log) tryBatch(batch []*pending, doubt *inDoubtError) (err error) {
 		}
 	}()
 
-	state, committed, err := load(ctx, conn, batch, doubt)
+	state, committed, err := l.load(ctx, conn, batch, doubt)
 	if err != nil {
 		return l.unavailable(err)
 	}
@@ -89,7 +97,7 @@ func (l *Log) tryBatch(batch []*pending, doubt *inDoubtError) (err error) {
 		}
 		return nil
 	}
-	events, err := state.decide(batch)
+	events, err := state.decide(batch, l.check)
 	if err != nil {
 		return err
 	}
@@ -113,8 +121,13 @@ func (l *Log) tryBatch(batch []*pending, doubt *inDoubtError) (err error) {
 }
 
 // load begins, locks the head and reads what the batch needs, in one round trip.
-func load(ctx context.Context, conn *pgx.Conn, batch []*pending, doubt *inDoubtError) (*batchState, bool, error) {
-	s := &batchState{known: map[string]knownCommand{}, states: map[streamKey]config.State{}}
+func (l *Log) load(ctx context.Context, conn *pgx.Conn, batch []*pending, doubt *inDoubtError) (*batchState, bool, error) {
+	s := &batchState{
+		known:   map[string]knownCommand{},
+		states:  map[streamKey]config.State{},
+		schemas: map[string][]config.Schema{},
+		changed: map[string]bool{},
+	}
 	var keyed, namespaces, names []string
 	for _, p := range batch {
 		if p.cmd.Key != "" {
@@ -140,6 +153,14 @@ func load(ctx context.Context, conn *pgx.Conn, batch []*pending, doubt *inDoubtE
 	}
 	if keyed != nil {
 		pipeline.Queue(knownSQL, keyed).Query(s.scanKnown)
+	}
+	for _, p := range batch {
+		if p.cmd.Since != nil {
+			pipeline.Queue(staleSQL, *p.cmd.Since, p.cmd.Set.Namespace).QueryRow(func(row pgx.Row) error { return row.Scan(&p.stale) })
+		}
+	}
+	if l.check != nil {
+		pipeline.Queue(schemasSQL, namespaces).Query(s.scanSchemas)
 	}
 	pipeline.Queue(statesSQL, namespaces, names).Query(s.scanStates)
 	err := conn.SendBatch(ctx, &pipeline).Close()
@@ -171,9 +192,55 @@ func (s *batchState) scanStates(rows pgx.Rows) error {
 	return err
 }
 
+func (s *batchState) scanSchemas(rows pgx.Rows) error {
+	var e config.Event
+	_, err := pgx.ForEachRow(rows, []any{&e.Namespace, &e.Name, &e.Version, &e.Position, &e.Type, &e.SchemaVersion, &e.Data}, func() error {
+		state, err := config.State{}.Apply(&e)
+		if err != nil {
+			return err
+		}
+		s.putSchema(e.Namespace, e.Name, state)
+		return nil
+	})
+	return err
+}
+
+// putSchema keeps the namespace's schemas as they are after a schema's event.
+func (s *batchState) putSchema(namespace, stream string, state config.State) {
+	pattern, ok := config.SchemaPattern(stream)
+	if !ok {
+		return
+	}
+	schemas := slices.DeleteFunc(s.schemas[namespace], func(old config.Schema) bool { return old.Pattern == pattern })
+	if state.Live() {
+		schemas = append(schemas, config.Schema{Pattern: pattern, Version: state.Version, Text: state.Value})
+	}
+	s.schemas[namespace] = schemas
+}
+
+// present is the namespace as the next command of the batch sees it.
+func (s *batchState) present(namespace string, check func([]config.Schema, config.Value) []config.Fault) config.Present {
+	now := config.Present{State: func(name string) config.State { return s.states[streamKey{namespace, name}] }}
+	if check != nil && len(s.schemas[namespace]) > 0 {
+		now.Check = func(name string, value config.Value) []config.Fault {
+			var matching []config.Schema
+			for _, schema := range s.schemas[namespace] {
+				if config.MatchPattern(schema.Pattern, name) {
+					matching = append(matching, schema)
+				}
+			}
+			if matching == nil {
+				return nil
+			}
+			return check(matching, value)
+		}
+	}
+	return now
+}
+
 // decide answers each command in order: from its stored outcome, with its
 // refusal, or with its events, which the commands after it already see.
-func (s *batchState) decide(batch []*pending) ([]config.Event, error) {
+func (s *batchState) decide(batch []*pending, check func([]config.Schema, config.Value) []config.Fault) ([]config.Event, error) {
 	var events []config.Event
 	for _, p := range batch {
 		p.out, p.err, p.events = Outcome{}, nil, nil
@@ -186,12 +253,16 @@ func (s *batchState) decide(batch []*pending) ([]config.Event, error) {
 			p.out.Replayed = true
 			continue
 		}
-		p.events, p.err = config.Decide(&p.cmd.Set, func(name string) config.State {
-			return s.states[streamKey{p.cmd.Set.Namespace, name}]
-		})
+		namespace := p.cmd.Set.Namespace
+		if p.stale || p.cmd.Since != nil && s.changed[namespace] {
+			p.err = config.Errorf(config.Conflict, "namespace %s has changed meanwhile: try again", namespace)
+			continue
+		}
+		p.events, p.err = config.Decide(&p.cmd.Set, s.present(namespace, check))
 		if p.err != nil {
 			continue
 		}
+		s.changed[namespace] = true
 		if err := s.record(p); err != nil {
 			return nil, err
 		}
@@ -224,6 +295,7 @@ func (s *batchState) record(p *pending) error {
 			return err
 		}
 		s.states[key] = after
+		s.putSchema(e.Namespace, e.Name, after)
 		p.out.RecordedAt = e.RecordedAt
 		p.out.Changes = append(p.out.Changes, Changed{
 			Name: e.Name, Version: e.Version, Position: e.Position, Created: !before.Live(), Deleted: after.Deleted,

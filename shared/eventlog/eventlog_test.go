@@ -18,9 +18,11 @@ import (
 	"github.com/config-api/config-api/shared/testkit"
 )
 
+var discard = slog.New(slog.DiscardHandler)
+
 func open(t testing.TB, pool *pgxpool.Pool) *eventlog.Log {
 	t.Helper()
-	log := eventlog.Open(pool, slog.New(slog.DiscardHandler))
+	log := eventlog.Open(pool, eventlog.Options{Logger: discard})
 	t.Cleanup(log.Close)
 	return log
 }
@@ -292,7 +294,7 @@ func TestDatabaseDown(t *testing.T) {
 
 func TestAppendAfterClose(t *testing.T) {
 	t.Parallel()
-	log := eventlog.Open(testkit.Database(t, eventlog.Schema), slog.New(slog.DiscardHandler))
+	log := eventlog.Open(testkit.Database(t, eventlog.Schema), eventlog.Options{Logger: discard})
 	log.Close()
 	if _, err := log.Append(t.Context(), set("a", `1`)); config.CodeOf(err) != config.Unavailable {
 		t.Errorf("append after Close: %v", err)

@@ -36,11 +36,20 @@ func sub(files embed.FS, dir string) fs.FS {
 	return f
 }
 
+// Options of a [Log].
+type Options struct {
+	Logger *slog.Logger
+	// Check returns what is wrong with a value by the schemas that its name
+	// matches, all of which are given. Without it schemas are not enforced.
+	Check func(schemas []config.Schema, value config.Value) []config.Fault
+}
+
 // Log is the event log. It is safe for concurrent use, also by several
 // processes on one database.
 type Log struct {
 	pool     *pgxpool.Pool
 	logger   *slog.Logger
+	check    func([]config.Schema, config.Value) []config.Fault
 	queue    chan *pending
 	appended chan struct{}
 	stop     chan struct{}
@@ -49,10 +58,11 @@ type Log struct {
 
 // Open starts the batcher on a pool whose database has [Schema]. It does not
 // need the database to be up. Close it after the last Append.
-func Open(pool *pgxpool.Pool, logger *slog.Logger) *Log {
+func Open(pool *pgxpool.Pool, opts Options) *Log {
 	l := &Log{
 		pool:     pool,
-		logger:   logger,
+		logger:   opts.Logger,
+		check:    opts.Check,
 		queue:    make(chan *pending, 2*maxBatch),
 		appended: make(chan struct{}, 1),
 		stop:     make(chan struct{}),

@@ -33,6 +33,8 @@ create table eventstore.events (
     unique (namespace, name, version)
 );
 create index events_recorded_at on eventstore.events (recorded_at);
+-- For reverting a change set by its correlation id.
+create index events_correlation_id on eventstore.events (correlation_id);
 
 -- Commands that came with an idempotency key, and what was answered.
 create table eventstore.commands (

@@ -1,0 +1,122 @@
+package eventlog
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/config-api/config-api/shared/config"
+)
+
+// PositionAt returns the last position recorded at or before t, 0 if there is
+// none.
+func (l *Log) PositionAt(ctx context.Context, t time.Time) (int64, error) {
+	var position int64
+	err := l.pool.QueryRow(ctx, `select coalesce(
+		(select position from eventstore.events where recorded_at <= $1 order by recorded_at desc limit 1), 0)`, t).Scan(&position)
+	if err != nil {
+		return 0, fmt.Errorf("position at a time: %w", err)
+	}
+	return position, nil
+}
+
+// Names returns the names of all configs that a namespace has ever had, by
+// name. It skips from name to name on the index, whatever the number of events.
+func (l *Log) Names(ctx context.Context, namespace string) ([]string, error) {
+	return l.names(ctx, `with recursive names as (
+			(select name from eventstore.events where namespace = $1 and name >= '-' order by name limit 1)
+			union all
+			select (select e.name from eventstore.events e where namespace = $1 and e.name > n.name order by e.name limit 1)
+			from names n where n.name is not null
+		)
+		select name from names where name is not null`, namespace)
+}
+
+// ChangedSince returns the names of the configs of a namespace that have events
+// after a position, by name.
+func (l *Log) ChangedSince(ctx context.Context, namespace string, position int64) ([]string, error) {
+	return l.names(ctx, `select distinct name from eventstore.events
+		where namespace = $1 and position > $2 and name >= '-' order by name`, namespace, position)
+}
+
+func (l *Log) names(ctx context.Context, sql string, args ...any) ([]string, error) {
+	rows, err := l.pool.Query(ctx, sql, args...)
+	if err != nil {
+		return nil, fmt.Errorf("names: %w", err)
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("names: %w", err)
+	}
+	return names, nil
+}
+
+// States returns what each of the names was at a position; a name that was not
+// there yet is left out.
+func (l *Log) States(ctx context.Context, namespace string, names []string, position int64) (map[string]config.State, error) {
+	positions := make([]int64, len(names))
+	for i := range positions {
+		positions[i] = position
+	}
+	return l.states(ctx, namespace, names, positions)
+}
+
+func (l *Log) states(ctx context.Context, namespace string, names []string, positions []int64) (map[string]config.State, error) {
+	rows, err := l.pool.Query(ctx, `select k.name, e.version, e.position, e.type, e.schema_version, e.data
+		from unnest($2::text[], $3::bigint[]) as k (name, position)
+		cross join lateral (
+			select version, position, type, schema_version, data from eventstore.events
+			where namespace = $1 and name = k.name and position <= k.position
+			order by version desc limit 1
+		) as e`, namespace, names, positions)
+	if err != nil {
+		return nil, fmt.Errorf("states: %w", err)
+	}
+	states := make(map[string]config.State, len(names))
+	var e config.Event
+	_, err = pgx.ForEachRow(rows, []any{&e.Name, &e.Version, &e.Position, &e.Type, &e.SchemaVersion, &e.Data}, func() (err error) {
+		states[e.Name], err = config.State{}.Apply(&e)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("states: %w", err)
+	}
+	return states, nil
+}
+
+// ChangeSet is what the configs of one correlation id were before its first
+// change of each, and after its last.
+type ChangeSet struct {
+	Before, After map[string]config.State
+}
+
+// ChangeSet returns the changes with a correlation id in a namespace; both maps
+// are empty if there are none.
+func (l *Log) ChangeSet(ctx context.Context, namespace, correlationID string) (ChangeSet, error) {
+	rows, err := l.pool.Query(ctx, `select name, min(position) - 1, max(position) from eventstore.events
+		where correlation_id = $2 and namespace = $1 and name >= '-' group by name order by name`, namespace, correlationID)
+	if err != nil {
+		return ChangeSet{}, fmt.Errorf("change set: %w", err)
+	}
+	var names []string
+	var before, after []int64
+	var name string
+	var first, last int64
+	_, err = pgx.ForEachRow(rows, []any{&name, &first, &last}, func() error {
+		names, before, after = append(names, name), append(before, first), append(after, last)
+		return nil
+	})
+	if err != nil {
+		return ChangeSet{}, fmt.Errorf("change set: %w", err)
+	}
+	var set ChangeSet
+	if set.Before, err = l.states(ctx, namespace, names, before); err != nil {
+		return ChangeSet{}, err
+	}
+	if set.After, err = l.states(ctx, namespace, names, after); err != nil {
+		return ChangeSet{}, err
+	}
+	return set, nil
+}
