@@ -1,0 +1,58 @@
+# make help lists the targets.
+.DEFAULT_GOAL := help
+.PHONY: help run build test lint test-crash test-compose fuzz bench cover clean
+
+root     := github.com/config-api/config-api
+modules  := ./shared/... ./services/command/... ./services/query/... ./services/projector/... ./cmd/... ./e2e/...
+withpg   := go run ./shared/testkit/withpg --
+# Linking is most of the time that go test takes; without debug information it is
+# half as long. Vet runs in lint.
+testflags := -vet=off -ldflags='-s -w'
+# The tests' own tools don't count.
+covered  := $(root)/shared/...,$(root)/services/...
+mincover := 90
+fuzztime := 20s
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+
+run: build ## run everything on http://127.0.0.1:4000; Ctrl-C stops it
+	@scripts/postgres.sh
+	@exec bin/configd
+
+build: ## build all programs into bin/
+	@mkdir -p bin
+	go build -trimpath -o bin/ ./cmd/configd ./cmd/configctl \
+		./services/command/cmd/command ./services/query/cmd/query ./services/projector/cmd/projector
+
+test: ## run the tests against a private Postgres and NATS; needs no set-up
+	@scripts/postgres.sh
+	@$(withpg) go test -race -shuffle=on $(testflags) -coverpkg=$(covered) -coverprofile=coverage.out $(modules)
+	@awk -v least=$(mincover) -f scripts/coverage.awk coverage.out
+
+cover: ## show the last test run's coverage, line by line
+	go tool cover -html=coverage.out -o coverage.html
+	@echo "open coverage.html"
+
+test-crash: build ## kill configd again and again while clients write, and count
+	@scripts/postgres.sh
+	go test -count=1 -tags=crash -run=Crash -v ./e2e/...
+
+test-compose: ## run the contract against the containers
+	docker compose up -d --build --wait
+	go test -count=1 -tags=compose -run=Compose -v ./e2e/...; status=$$?; docker compose down -v; exit $$status
+
+fuzz: ## run every fuzz test for fuzztime=20s each
+	@grep -rHo --include='*_test.go' 'func Fuzz[A-Za-z0-9_]*' shared services cmd e2e | sort -u | while IFS=: read -r file name; do \
+		go test -run='^$$' -fuzz="^$${name#func }$$" -fuzztime=$(fuzztime) "./$$(dirname "$$file")" || exit 1; \
+	done
+
+bench: ## run the benchmarks
+	@scripts/postgres.sh
+	@$(withpg) go test -run='^$$' -bench=. $(testflags) $(modules)
+
+lint: ## vet, formatting, linters
+	go vet $(modules)
+
+clean: ## remove what the targets above have built
+	rm -rf bin coverage.out coverage.html
