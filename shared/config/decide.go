@@ -61,12 +61,8 @@ func (s *ChangeSet) Check() error {
 	if len(s.Changes) == 0 || len(s.Changes) > MaxChanges {
 		return Errorf(Invalid, "a change set has 1 to %d changes, this one has %d", MaxChanges, len(s.Changes))
 	}
-	for _, text := range []struct{ what, s string }{
-		{"actor", s.Actor}, {"reason", s.Reason}, {"correlation id", s.CorrelationID}, {"request id", s.RequestID},
-	} {
-		if err := checkText(text.what, text.s); err != nil {
-			return err
-		}
+	if err := s.CheckTexts(); err != nil {
+		return err
 	}
 	var faults []Fault
 	fault := func(i int, member, format string, args ...any) {
@@ -97,6 +93,18 @@ func (s *ChangeSet) Check() error {
 		return nil
 	}
 	return &Error{Code: Invalid, Detail: "the change set is not valid: " + faults[0].Detail, Faults: faults}
+}
+
+// CheckTexts is the part of [ChangeSet.Check] that is not about the changes.
+func (s *ChangeSet) CheckTexts() error {
+	for _, text := range []struct{ what, s string }{
+		{"actor", s.Actor}, {"reason", s.Reason}, {"correlation id", s.CorrelationID}, {"request id", s.RequestID},
+	} {
+		if err := checkText(text.what, text.s); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (c *Change) checkName() error {

@@ -48,6 +48,8 @@ type VersionConflict struct {
 	Deleted  bool   `json:"deleted"`
 	Position int64  `json:"position"`
 	Value    Value  `json:"value,omitempty"`
+	// Faults is what is wrong with the value, when a schema is the reason.
+	Faults []Fault `json:"faults,omitempty"`
 }
 
 func (e *Error) Error() string { return e.Detail }

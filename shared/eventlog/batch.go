@@ -57,6 +57,16 @@ type knownCommand struct {
 	outcome     Outcome
 }
 
+// replay is the answer to a command whose key is known.
+func (k knownCommand) replay(cmd Command) (Outcome, error) {
+	if k.requestHash != cmd.RequestHash {
+		return Outcome{}, config.Errorf(config.KeyReused, "this Idempotency-Key was used for another request: use a new key")
+	}
+	out := k.outcome
+	out.Replayed = true
+	return out, nil
+}
+
 // batchState is what a batch decides against: the log's head and the present
 // state of the streams it touches, advanced command by command.
 type batchState struct {
@@ -245,12 +255,7 @@ func (s *batchState) decide(batch []*pending, check func([]config.Schema, config
 	for _, p := range batch {
 		p.out, p.err, p.events = Outcome{}, nil, nil
 		if known, ok := s.known[p.id]; ok {
-			if known.requestHash != p.cmd.RequestHash {
-				p.err = config.Errorf(config.KeyReused, "this Idempotency-Key was used for another request: use a new key")
-				continue
-			}
-			p.out = known.outcome
-			p.out.Replayed = true
+			p.out, p.err = known.replay(p.cmd)
 			continue
 		}
 		namespace := p.cmd.Set.Namespace

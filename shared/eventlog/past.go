@@ -3,6 +3,7 @@ package eventlog
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -119,4 +120,52 @@ func (l *Log) ChangeSet(ctx context.Context, namespace, correlationID string) (C
 		return ChangeSet{}, err
 	}
 	return set, nil
+}
+
+// Values calls f with the events that set the values of the names matching a
+// pattern, as of a position: the latest of each name, current being true, and
+// with past also all earlier ones. f also sees deletions.
+func (l *Log) Values(ctx context.Context, namespace, pattern string, position int64, past bool, f func(e *config.Event, current bool) error) error {
+	const sql = `select name, version, position, type, schema_version, data,
+			version = max(version) over (partition by name) as current
+		from eventstore.events
+		where namespace = $1 and name >= '-' and position <= $2 and (name = $3 or $4 and starts_with(name, $3))`
+	prefix, wild := strings.CutSuffix(pattern, "*")
+	rows, err := l.pool.Query(ctx, `select * from (`+sql+`) as e where current or $5 order by name, version`,
+		namespace, position, prefix, wild, past)
+	if err != nil {
+		return fmt.Errorf("values: %w", err)
+	}
+	e := config.Event{Namespace: namespace}
+	var current bool
+	_, err = pgx.ForEachRow(rows, []any{&e.Name, &e.Version, &e.Position, &e.Type, &e.SchemaVersion, &e.Data, &current}, func() error {
+		return f(&e, current)
+	})
+	if err != nil {
+		return fmt.Errorf("values: %w", err)
+	}
+	return nil
+}
+
+// Known returns the stored outcome of a command with this key, and whether
+// there is one. The same key with another request is a [config.KeyReused].
+func (l *Log) Known(ctx context.Context, cmd Command) (Outcome, bool, error) {
+	if cmd.Key == "" {
+		return Outcome{}, false, nil
+	}
+	state := batchState{known: map[string]knownCommand{}}
+	id := CommandID(cmd.Key)
+	rows, err := l.pool.Query(ctx, knownSQL, []string{id})
+	if err == nil {
+		err = state.scanKnown(rows)
+	}
+	if err != nil {
+		return Outcome{}, false, fmt.Errorf("known command: %w", err)
+	}
+	known, ok := state.known[id]
+	if !ok {
+		return Outcome{}, false, nil
+	}
+	out, err := known.replay(cmd)
+	return out, err == nil, err
 }

@@ -1,0 +1,155 @@
+package service
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/labstack/echo/v4"
+
+	"github.com/config-api/config-api/shared/config"
+)
+
+// requestIDKey holds the request's id in the echo context.
+const requestIDKey = "request_id"
+
+// NewEcho returns an echo with what every service has: request ids, the access
+// log, the error table, recovery from panics and the limit of bodies.
+func NewEcho(logger *slog.Logger) *echo.Echo {
+	e := echo.New()
+	e.HideBanner, e.HidePort = true, true
+	e.IPExtractor = echo.ExtractIPDirect() // else a header names the client
+	e.HTTPErrorHandler = handleError(logger)
+	e.Use(requestID, access(logger), recovered(logger), limited, unescaped)
+	return e
+}
+
+// RequestID returns the request's id: the client's X-Request-Id if it is a sane
+// one, else one of ours. The answer and the access log carry it too.
+func RequestID(c echo.Context) string {
+	id, _ := c.Get(requestIDKey).(string)
+	return id
+}
+
+func requestID(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		id := c.Request().Header.Get(echo.HeaderXRequestID)
+		if !saneID(id) {
+			id = newID()
+		}
+		c.Set(requestIDKey, id)
+		c.Response().Header().Set(echo.HeaderXRequestID, id)
+		return next(c)
+	}
+}
+
+// newID returns a UUIDv7: it sorts by time.
+func newID() string {
+	id, err := uuid.NewV7()
+	if err != nil { // the random source is broken: uuid.New would panic too
+		panic(err)
+	}
+	return id.String()
+}
+
+func saneID(id string) bool {
+	for i := range len(id) {
+		if id[i] <= ' ' || id[i] > '~' {
+			return false
+		}
+	}
+	return id != "" && len(id) <= 128
+}
+
+// access logs one line a request, with the route's template rather than the
+// path, so that lines can be counted.
+func access(logger *slog.Logger) echo.MiddlewareFunc {
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			start := time.Now()
+			if err := next(c); err != nil {
+				c.Error(err)
+			}
+			ctx := c.Request().Context()
+			if !logger.Enabled(ctx, slog.LevelInfo) {
+				return nil
+			}
+			logger.LogAttrs(ctx, slog.LevelInfo, "request",
+				slog.String("request_id", RequestID(c)),
+				slog.String("method", c.Request().Method),
+				slog.String("route", c.Path()),
+				slog.Int("status", c.Response().Status),
+				slog.Duration("duration", time.Since(start)),
+				slog.Int64("bytes", c.Response().Size),
+				slog.String("position", c.Response().Header().Get("Config-Position")),
+				slog.String("remote", c.RealIP()))
+			return nil
+		}
+	}
+}
+
+func recovered(logger *slog.Logger) echo.MiddlewareFunc {
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) (err error) {
+			defer func() {
+				if p := recover(); p != nil {
+					if p == http.ErrAbortHandler { //nolint:errorlint,err113 // net/http compares so too
+						panic(p)
+					}
+					logger.Error("panic", "request_id", RequestID(c), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+					err = config.Errorf(config.Internal, "internal error: the log has it under this request id")
+				}
+			}()
+			return next(c)
+		}
+	}
+}
+
+// limited refuses a body that is too large: before it is read if its length is
+// announced, else while it is.
+func limited(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		r := c.Request()
+		if r.ContentLength > config.MaxBodySize {
+			return BodyError(&http.MaxBytesError{Limit: config.MaxBodySize})
+		}
+		r.Body = http.MaxBytesReader(c.Response(), r.Body, config.MaxBodySize)
+		return next(c)
+	}
+}
+
+// unescaped decodes the path parameters, which echo leaves as they came when
+// the path has escapes.
+func unescaped(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		if c.Request().URL.RawPath == "" {
+			return next(c)
+		}
+		values := c.ParamValues()
+		for i, v := range values {
+			plain, err := url.PathUnescape(v)
+			if err != nil {
+				return config.Errorf(config.Invalid, "the path has a broken escape")
+			}
+			values[i] = plain
+		}
+		c.SetParamValues(values...)
+		return next(c)
+	}
+}
+
+// V1 registers the routes of v1 twice: under /v1, and without a version as the
+// system that this one replaces had them, marked as deprecated.
+func V1(e *echo.Echo, register func(*echo.Group)) {
+	register(e.Group("/v1"))
+	register(e.Group("", func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			c.Response().Header().Set("Deprecation", "true")
+			return next(c)
+		}
+	}))
+}

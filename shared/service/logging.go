@@ -1,0 +1,30 @@
+package service
+
+import (
+	"io"
+	"log/slog"
+)
+
+// LogOptions are the options of a process's log.
+type LogOptions struct {
+	Format string
+	Level  string
+}
+
+// Bind adds --log-format and --log-level.
+func (l *LogOptions) Bind(o *Options, format string) {
+	o.OneOf(&l.Format, "log-format", format, "form of the log lines", "json", "text")
+	o.OneOf(&l.Level, "log-level", "info", "least level that is logged", "debug", "info", "warn", "error")
+}
+
+// New returns a logger that writes to w and names the service on each line.
+func (l LogOptions) New(w io.Writer, service string) *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(l.Level)) // was checked; info otherwise
+	options := &slog.HandlerOptions{Level: level}
+	var handler slog.Handler = slog.NewJSONHandler(w, options)
+	if l.Format == "text" {
+		handler = slog.NewTextHandler(w, options)
+	}
+	return slog.New(handler).With("service", service)
+}
