@@ -104,6 +104,16 @@ func (l *Log) Head(ctx context.Context) (Head, error) {
 	return head, nil
 }
 
+// HashAt returns the hash of the event at a position of the log.
+func (l *Log) HashAt(ctx context.Context, position int64) (config.Hash, error) {
+	var hash []byte
+	err := l.pool.QueryRow(ctx, `select hash from eventstore.events where position = $1`, position).Scan(&hash)
+	if err != nil {
+		return config.Hash{}, fmt.Errorf("hash of event %d: %w", position, err)
+	}
+	return config.Hash(hash), nil
+}
+
 func scanHead(row pgx.Row) (Head, error) {
 	var h Head
 	var hash []byte

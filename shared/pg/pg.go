@@ -85,3 +85,7 @@ func IsUnavailable(err error) bool {
 		errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) ||
 		errors.Is(err, net.ErrClosed) || errors.Is(err, puddle.ErrClosedPool)
 }
+
+// ErrUnavailable is what health answers say of a database: the error itself
+// names hosts and users, and goes to the log.
+var ErrUnavailable = errors.New("the database is not available")

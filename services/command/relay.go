@@ -1,0 +1,210 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/config-api/config-api/shared/config"
+	"github.com/config-api/config-api/shared/eventlog"
+	"github.com/config-api/config-api/shared/feed"
+)
+
+const (
+	// relayLock is the advisory lock of the one relay that works. It is for
+	// economy only: what keeps two relays apart is the expected sequence.
+	relayLock = 7_263_001
+	// relayPoll is the safety net under the signal of the log: another process
+	// may have appended.
+	relayPoll = 50 * time.Millisecond
+	// relayPause is how long a relay waits after a failure, and how often a
+	// standby asks for the lock.
+	relayPause = 500 * time.Millisecond
+	// haltedPause is how often a halted relay looks whether it was mended.
+	haltedPause = 10 * time.Second
+	// publishTimeout bounds one batch.
+	publishTimeout = 10 * time.Second
+)
+
+// relay publishes the log to the feed: event p becomes message p. What to
+// publish next is the stream's last sequence plus one, read anew after every
+// error; nothing else is remembered.
+type relay struct {
+	log      *eventlog.Log
+	pool     *pgxpool.Pool
+	js       jetstream.JetStream
+	replicas int
+	logger   *slog.Logger
+
+	mu     sync.Mutex
+	status relayStatus
+}
+
+type relayStatus struct {
+	Leader    bool
+	Published int64  // the stream's last sequence, as far as known
+	Halted    string // why nothing is published until a person acts
+	Err       error  // of the last try
+}
+
+// errHalted wraps what only a person can mend.
+var errHalted = errors.New("the relay has halted")
+
+func (r *relay) Status() relayStatus {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.status
+}
+
+func (r *relay) update(f func(*relayStatus)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f(&r.status)
+}
+
+// run relays until ctx ends.
+func (r *relay) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		err := r.lead(ctx)
+		r.update(func(s *relayStatus) { s.Leader, s.Err = false, err })
+		switch {
+		case ctx.Err() != nil:
+			return
+		case errors.Is(err, errHalted):
+			r.logger.Error("relay halted: see \"The relay has halted\" in docs/operations.md", "error", err)
+			pause(ctx, haltedPause)
+		case err != nil:
+			r.logger.Warn("relay interrupted, trying again", "error", err)
+		}
+		pause(ctx, relayPause)
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}
+
+// lead takes the lock on a connection of its own and publishes until something
+// fails; it returns nil when another relay has the lock.
+func (r *relay) lead(ctx context.Context) error {
+	conn, err := r.pool.Acquire(ctx)
+	if err != nil {
+		return fmt.Errorf("relay lock: %w", err)
+	}
+	defer conn.Release()
+	var locked bool
+	if err := conn.QueryRow(ctx, `select pg_try_advisory_lock($1)`, relayLock).Scan(&locked); err != nil {
+		return fmt.Errorf("relay lock: %w", err)
+	}
+	if !locked {
+		return nil
+	}
+	defer func() {
+		// Also when the connection is broken: the lock goes with it.
+		_, _ = conn.Exec(context.WithoutCancel(ctx), `select pg_advisory_unlock($1)`, relayLock)
+	}()
+	at, err := r.findPlace(ctx)
+	if err != nil {
+		return err
+	}
+	r.update(func(s *relayStatus) { *s = relayStatus{Leader: true, Published: at.Position} })
+	r.logger.Info("relay leads", "position", at.Position)
+	for checked := time.Now(); ctx.Err() == nil; {
+		if time.Since(checked) > relayPause {
+			if err := r.check(ctx, conn, at); err != nil {
+				return err
+			}
+			checked = time.Now()
+		}
+		if at, err = r.drain(ctx, at); err != nil {
+			return err
+		}
+		select {
+		case <-r.log.Appended():
+		case <-time.After(relayPoll):
+		case <-ctx.Done():
+		}
+	}
+	return nil
+}
+
+// check makes sure, while there is nothing to publish, that the lock is still
+// held and that the stream has not lost anything.
+func (r *relay) check(ctx context.Context, conn *pgxpool.Conn, at config.Token) error {
+	if err := conn.Ping(ctx); err != nil {
+		return fmt.Errorf("relay lock lost: %w", err)
+	}
+	last, err := feed.LastPosition(ctx, r.js)
+	if err != nil {
+		return err
+	}
+	if last != at.Position {
+		return fmt.Errorf("the feed ends at %d, %d was published: %w", last, at.Position, feed.ErrWrongSequence)
+	}
+	return nil
+}
+
+// findPlace returns the position that the stream has reached, after making
+// sure that what it ends with is this log's event.
+func (r *relay) findPlace(ctx context.Context) (config.Token, error) {
+	if err := feed.EnsureStream(ctx, r.js, r.replicas); err != nil {
+		return config.Token{}, err
+	}
+	tail, err := feed.ReadTail(ctx, r.js)
+	if err != nil {
+		return config.Token{}, err
+	}
+	head, err := r.log.Head(ctx)
+	if err != nil {
+		return config.Token{}, err
+	}
+	halt := func(format string, args ...any) (config.Token, error) {
+		why := fmt.Sprintf(format, args...)
+		r.update(func(s *relayStatus) { s.Halted = why })
+		return config.Token{}, fmt.Errorf("%w: %s", errHalted, why)
+	}
+	switch {
+	case tail.Position == 0:
+		return config.Token{Epoch: head.Epoch}, nil
+	case tail.Epoch != head.Epoch:
+		return halt("the feed is of another log (epoch %s, the log's is %s)", tail.Epoch, head.Epoch)
+	case tail.Position > head.Position:
+		return halt("the feed is ahead of the log (%d, the log ends at %d): the log has lost events", tail.Position, head.Position)
+	}
+	hash, err := r.log.HashAt(ctx, tail.Position)
+	if err != nil {
+		return config.Token{}, err
+	}
+	if hash != tail.Hash {
+		return halt("message %d of the feed is not event %d of the log", tail.Position, tail.Position)
+	}
+	return config.Token{Epoch: head.Epoch, Position: tail.Position}, nil
+}
+
+// drain publishes what the log has after a position, in atomic batches that
+// end with change sets, and returns the position reached.
+func (r *relay) drain(ctx context.Context, at config.Token) (config.Token, error) {
+	for {
+		events, err := r.log.Read(ctx, at.Position, feed.MaxBatch)
+		if err != nil || len(events) == 0 {
+			return at, err
+		}
+		publishing, cancel := context.WithTimeout(ctx, publishTimeout)
+		err = feed.Publish(publishing, r.js, at.Epoch, events)
+		cancel()
+		if err != nil {
+			return at, err
+		}
+		at.Position = events[len(events)-1].Position
+		r.update(func(s *relayStatus) { s.Published = at.Position })
+	}
+}

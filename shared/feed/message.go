@@ -1,0 +1,102 @@
+package feed
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/config-api/config-api/shared/config"
+)
+
+// Headers repeat what a subscriber may want without parsing the body.
+const (
+	HeaderPosition = "Config-Position"
+	HeaderVersion  = "Config-Version"
+	HeaderCommit   = "Config-Commit"
+	HeaderEpoch    = "Config-Epoch"
+	HeaderHash     = "Config-Hash"
+)
+
+// cloudEvent is the body of a message: a CloudEvents 1.0 document in structured
+// mode. Attributes that the standard does not know are extensions. Positions
+// and versions are texts, since its integers have 32 bits.
+type cloudEvent struct {
+	SpecVersion     string           `json:"specversion"`
+	ID              string           `json:"id"`
+	Source          string           `json:"source"`
+	Type            config.EventType `json:"type"`
+	Subject         string           `json:"subject"`
+	Time            time.Time        `json:"time"`
+	DataContentType string           `json:"datacontenttype"`
+
+	Namespace     string `json:"namespace"`
+	Name          string `json:"configname"`
+	Position      int64  `json:"position,string"`
+	Version       int64  `json:"version,string"`
+	Commit        int64  `json:"commit,string"`
+	SchemaVersion int    `json:"schemaversion"`
+	Epoch         string `json:"epoch"`
+	CommandID     string `json:"commandid"`
+	CorrelationID string `json:"correlationid,omitempty"`
+	RequestID     string `json:"requestid,omitempty"`
+	Actor         string `json:"actor,omitempty"`
+	Reason        string `json:"reason,omitempty"`
+	Hash          string `json:"hash"`
+
+	Data json.RawMessage `json:"data"`
+}
+
+// Encode makes the message of an event.
+func Encode(e *config.Event, epoch string) (*nats.Msg, error) {
+	hash := hex.EncodeToString(e.Hash[:])
+	var body bytes.Buffer
+	body.Grow(len(e.Data) + 1024)
+	encoder := json.NewEncoder(&body)
+	encoder.SetEscapeHTML(false) // data must arrive byte for byte
+	err := encoder.Encode(cloudEvent{
+		SpecVersion: "1.0", ID: e.ID, Source: "/config-api/" + epoch, Type: e.Type,
+		Subject: e.Namespace + "/" + e.Name, Time: e.RecordedAt, DataContentType: "application/json",
+		Namespace: e.Namespace, Name: e.Name, Position: e.Position, Version: e.Version, Commit: e.Commit,
+		SchemaVersion: e.SchemaVersion, Epoch: epoch, CommandID: e.CommandID, CorrelationID: e.CorrelationID,
+		RequestID: e.RequestID, Actor: e.Actor, Reason: e.Reason, Hash: hash,
+		Data: e.Data,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("encode event %d: %w", e.Position, err)
+	}
+	return &nats.Msg{
+		Subject: Subject(e.Namespace, e.Name),
+		Data:    body.Bytes(),
+		Header: nats.Header{
+			"Content-Type": {"application/cloudevents+json"},
+			HeaderPosition: {strconv.FormatInt(e.Position, 10)},
+			HeaderVersion:  {strconv.FormatInt(e.Version, 10)},
+			HeaderCommit:   {strconv.FormatInt(e.Commit, 10)},
+			HeaderEpoch:    {epoch},
+			HeaderHash:     {hash},
+		},
+	}, nil
+}
+
+// Decode reads the body of a message: the event as it was appended, and the
+// epoch of its log.
+func Decode(body []byte) (config.Event, string, error) {
+	var c cloudEvent
+	if err := json.Unmarshal(body, &c); err != nil {
+		return config.Event{}, "", fmt.Errorf("decode a message of the feed: %w", err)
+	}
+	e := config.Event{
+		Position: c.Position, Namespace: c.Namespace, Name: c.Name, Version: c.Version, ID: c.ID, Type: c.Type,
+		SchemaVersion: c.SchemaVersion, Commit: c.Commit, CommandID: c.CommandID, Actor: c.Actor, Reason: c.Reason,
+		CorrelationID: c.CorrelationID, RequestID: c.RequestID, RecordedAt: c.Time.UTC(), Data: c.Data,
+	}
+	if n, err := hex.Decode(e.Hash[:], []byte(c.Hash)); err != nil || n != len(e.Hash) {
+		return config.Event{}, "", fmt.Errorf("message of event %d has no hash", c.Position)
+	}
+	return e, c.Epoch, nil
+}
