@@ -97,6 +97,17 @@ func (v Value) AsString() (string, bool) {
 	return s, true
 }
 
+// TextBytes is Text without a copy, where that is possible. It must not be
+// changed.
+func (v Value) TextBytes() []byte {
+	if len(v) >= 2 && v[0] == '"' {
+		if plain := v[1 : len(v)-1]; bytes.IndexByte(plain, '\\') < 0 {
+			return plain
+		}
+	}
+	return []byte(v.Text())
+}
+
 // Text is what the v1 API shows: the string itself, or the JSON text of any
 // other value.
 func (v Value) Text() string {

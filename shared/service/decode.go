@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"strings"
 
+	"github.com/labstack/echo/v4"
+
 	"github.com/config-api/config-api/shared/config"
 )
 
@@ -63,4 +65,30 @@ func kindName(t reflect.Type) string {
 	default:
 		return "a number"
 	}
+}
+
+// EncodeJSON is [json.Marshal] that leaves <, > and & as they are: stored values
+// are answered as they were written.
+func EncodeJSON(v any) ([]byte, error) {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	err := encoder.Encode(v)
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
+}
+
+// exactJSON makes echo answer with [EncodeJSON].
+type exactJSON struct{}
+
+func (exactJSON) Serialize(c echo.Context, v any, _ string) error {
+	text, err := EncodeJSON(v)
+	if err != nil {
+		return err
+	}
+	_, err = c.Response().Write(append(text, '\n'))
+	return err
+}
+
+func (exactJSON) Deserialize(c echo.Context, v any) error {
+	return json.NewDecoder(c.Request().Body).Decode(v)
 }

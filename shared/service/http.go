@@ -24,6 +24,7 @@ func NewEcho(logger *slog.Logger) *echo.Echo {
 	e.HideBanner, e.HidePort = true, true
 	e.IPExtractor = echo.ExtractIPDirect() // else a header names the client
 	e.HTTPErrorHandler = handleError(logger)
+	e.JSONSerializer = exactJSON{}
 	e.Use(requestID, access(logger), recovered(logger), limited, unescaped)
 	return e
 }

@@ -1,0 +1,236 @@
+package query
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/tidwall/btree"
+
+	"github.com/config-api/config-api/shared/config"
+	"github.com/config-api/config-api/shared/feed"
+	"github.com/config-api/config-api/shared/readmodel"
+)
+
+const (
+	// applyAtOnce is about the most events that make one state. While they are
+	// applied the next ones gather.
+	applyAtOnce = 2000
+	// reloadPause is between two tries to load the view.
+	reloadPause = 500 * time.Millisecond
+)
+
+// state is every current value at one position. It never changes: whoever holds
+// one reads without locks, and sees change sets whole.
+type state struct {
+	epoch      string
+	position   int64
+	recordedAt time.Time
+	rows       *btree.Map[string, *readmodel.Row] // by key, deleted ones too
+	superseded chan struct{}                      // closed when there is a newer state
+}
+
+func (s *state) token() config.Token { return config.Token{Epoch: s.epoch, Position: s.position} }
+
+// key orders the rows by namespace, then name. A '/' is in neither.
+func key(namespace, name string) string { return namespace + "/" + name }
+
+func (s *state) get(namespace, name string) (*readmodel.Row, bool) {
+	return s.rows.Get(key(namespace, name))
+}
+
+// list calls f with the live configs of a namespace whose names have the prefix
+// and come after a name, in order, until f returns false.
+func (s *state) list(namespace, prefix, after string, f func(*readmodel.Row) bool) {
+	start := namespace + "/" + max(prefix, firstName)
+	if after >= prefix {
+		start = max(start, key(namespace, after)+"\x00")
+	}
+	s.rows.Ascend(start, func(k string, row *readmodel.Row) bool {
+		if !strings.HasPrefix(k, namespace+"/"+prefix) {
+			return false
+		}
+		return row.Deleted || f(row)
+	})
+}
+
+// firstName is before every name of a config and after every stream of a
+// schema.
+const firstName = "-"
+
+// view keeps the newest state: loaded from the read tables in one snapshot,
+// then kept fresh by the feed.
+type view struct {
+	store  *readmodel.Store
+	js     jetstream.JetStream
+	logger *slog.Logger
+	// changed is called after each new state, with the events that made it.
+	changed func(*state, []config.Event)
+
+	rows    *btree.Map[string, *readmodel.Row] // of run alone; states have copies of it
+	current atomic.Pointer[state]              // nil until the first load
+	problem atomic.Pointer[error]              // why the state is not kept fresh, if so
+}
+
+// errLoading is the answer to a read before the first state.
+var errLoading = config.Errorf(config.Unavailable, "the service is starting: try again")
+
+// now returns the newest state.
+func (v *view) now() (*state, error) {
+	if s := v.current.Load(); s != nil {
+		return s, nil
+	}
+	return nil, errLoading
+}
+
+// wait returns a state that has reached the position, or the newest one when
+// ctx ends before.
+func (v *view) wait(ctx context.Context, position int64) (*state, error) {
+	for {
+		s, err := v.now()
+		if err != nil || s.position >= position {
+			return s, err
+		}
+		select {
+		case <-s.superseded:
+		case <-ctx.Done():
+			return s, nil
+		}
+	}
+}
+
+// run loads and follows until ctx ends. It loads anew when the feed is of
+// another log than the state, and halts on an event that this program does not
+// understand: what it has is still served.
+func (v *view) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		err := v.follow(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		v.problem.Store(&err)
+		var unknown *config.UnknownEventError
+		if errors.As(err, &unknown) {
+			v.logger.Error("the view has halted: see \"An event is newer than the program\" in docs/operations.md", "error", err)
+			<-ctx.Done()
+			return
+		}
+		v.logger.Warn("the view is not kept fresh, loading it anew", "error", err)
+		select {
+		case <-time.After(reloadPause):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// changes are whole change sets on their way from the feed into a state.
+type changes struct {
+	epoch  string
+	events []config.Event
+}
+
+func (v *view) follow(ctx context.Context) error {
+	s, err := v.load(ctx)
+	if err != nil {
+		return err
+	}
+	v.problem.Store(nil)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	arrived := make(chan changes, applyAtOnce)
+	followed := make(chan error, 1)
+	go func() {
+		followed <- feed.Follow(ctx, v.js, s.position, v.logger, func(epoch string, events []config.Event) error {
+			select {
+			case arrived <- changes{epoch, events}:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+	}()
+	for {
+		select {
+		case first := <-arrived:
+			if s, err = v.apply(s, gather(first, arrived)); err != nil {
+				return err
+			}
+		case err := <-followed:
+			return err
+		}
+	}
+}
+
+// gather takes what has arrived behind first, without waiting.
+func gather(first changes, arrived <-chan changes) []changes {
+	all, events := []changes{first}, len(first.events)
+	for events < applyAtOnce {
+		select {
+		case next := <-arrived:
+			all = append(all, next)
+			events += len(next.events)
+		default:
+			return all
+		}
+	}
+	return all
+}
+
+func (v *view) load(ctx context.Context) (*state, error) {
+	rows := new(btree.Map[string, *readmodel.Row])
+	checkpoint, err := v.store.Load(ctx, func(row readmodel.Row) error {
+		rows.Set(key(row.Namespace, row.Name), &row)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	s := &state{
+		epoch: checkpoint.Epoch, position: checkpoint.Position, recordedAt: checkpoint.RecordedAt,
+		rows: rows.Copy(), superseded: make(chan struct{}),
+	}
+	if old := v.current.Load(); old != nil && old.epoch == s.epoch && old.position > s.position {
+		return old, nil // what was served never goes back; the feed goes on from there
+	}
+	v.rows = rows
+	v.publish(s, nil)
+	v.logger.Info("view loaded", "position", s.position, "names", rows.Len())
+	return s, nil
+}
+
+// apply makes the next state from s and whole change sets.
+func (v *view) apply(s *state, all []changes) (*state, error) {
+	var events []config.Event
+	for _, c := range all {
+		if c.epoch != s.epoch && s.position > 0 {
+			return nil, errors.New("the feed is of another log than the read tables")
+		}
+		events = append(events, c.events...)
+	}
+	for i := range events {
+		row, err := readmodel.RowOf(&events[i])
+		if err != nil {
+			return nil, err
+		}
+		v.rows.Set(key(row.Namespace, row.Name), &row)
+	}
+	last := &events[len(events)-1]
+	next := &state{
+		epoch: all[len(all)-1].epoch, position: last.Position, recordedAt: last.RecordedAt,
+		rows: v.rows.Copy(), superseded: make(chan struct{}),
+	}
+	v.publish(next, events)
+	return next, nil
+}
+
+func (v *view) publish(s *state, events []config.Event) {
+	old := v.current.Swap(s)
+	v.changed(s, events)
+	if old != nil {
+		close(old.superseded)
+	}
+}

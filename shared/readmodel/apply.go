@@ -1,0 +1,143 @@
+package readmodel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/config-api/config-api/shared/config"
+)
+
+// Apply brings a generation from a checkpoint to the last of the events, in one
+// transaction with the rows, and returns the new checkpoint. The events follow
+// the checkpoint without a gap and end with a whole change set.
+//
+// Moving the checkpoint is also the fence against a second projector: when the
+// checkpoint in the tables is not from, nothing changes and the error is
+// [ErrFenced]. An event that this program does not understand is a
+// [*config.UnknownEventError], and nothing changes either.
+func (s *Store) Apply(ctx context.Context, from Checkpoint, epoch string, events []config.Event) (Checkpoint, error) {
+	if err := follows(from, epoch, events); err != nil {
+		return from, err
+	}
+	entries := make([]Entry, len(events))
+	for i := range events {
+		var err error
+		if entries[i], err = EntryOf(&events[i]); err != nil {
+			return from, err
+		}
+	}
+	last := &events[len(events)-1]
+	to := Checkpoint{Generation: from.Generation, Epoch: epoch, Position: last.Position, Hash: last.Hash, RecordedAt: last.RecordedAt}
+	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error { return apply(ctx, tx, from, to, entries) })
+	if errors.Is(err, ErrFenced) {
+		return from, ErrFenced
+	}
+	if err != nil {
+		return from, fmt.Errorf("apply events %d to %d: %w", events[0].Position, last.Position, err)
+	}
+	return to, nil
+}
+
+func follows(from Checkpoint, epoch string, events []config.Event) error {
+	switch {
+	case len(events) == 0:
+		return errors.New("no events to apply")
+	case from.Position > 0 && from.Epoch != epoch:
+		return fmt.Errorf("events of log %s can't follow a checkpoint of log %s", epoch, from.Epoch)
+	}
+	for i := range events {
+		if want := from.Position + int64(i) + 1; events[i].Position != want {
+			return fmt.Errorf("event %d came where %d was expected", events[i].Position, want)
+		}
+	}
+	if last := &events[len(events)-1]; last.Position != last.Commit {
+		return fmt.Errorf("event %d is not the last of its change set, which ends at %d", last.Position, last.Commit)
+	}
+	return nil
+}
+
+func apply(ctx context.Context, tx pgx.Tx, from, to Checkpoint, entries []Entry) error {
+	var pipeline pgx.Batch
+	pipeline.Queue(`update readmodel.checkpoint set epoch = $3, position = $4, hash = $5, recorded_at = $6
+		where generation = $1 and position = $2 and epoch = $7`,
+		from.Generation, from.Position, to.Epoch, to.Position, to.Hash[:], to.RecordedAt, from.Epoch)
+	pipeline.Queue(tables(from.Generation, insertHistorySQL), historyArrays(entries)...)
+	pipeline.Queue(tables(from.Generation, upsertCurrentSQL), currentArrays(latestOf(entries))...)
+	results := tx.SendBatch(ctx, &pipeline)
+	moved, err := results.Exec()
+	if err == nil && moved.RowsAffected() == 0 {
+		err = ErrFenced
+	}
+	for i := 1; err == nil && i < pipeline.Len(); i++ {
+		_, err = results.Exec()
+	}
+	return errors.Join(err, results.Close())
+}
+
+// latestOf folds the entries to the last of each config.
+func latestOf(entries []Entry) []Row {
+	at := make(map[[2]string]int, len(entries))
+	var rows []Row
+	for i := range entries {
+		row := entries[i].Row
+		key := [2]string{row.Namespace, row.Name}
+		if j, seen := at[key]; seen {
+			rows[j] = row
+			continue
+		}
+		at[key] = len(rows)
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+const upsertCurrentSQL = `insert into $current
+	(namespace, name, value, version, position, deleted, updated_at, updated_by, reason, correlation_id)
+	select * from unnest($1::text[], $2::text[], $3::bytea[], $4::bigint[], $5::bigint[], $6::boolean[], $7::timestamptz[], $8::text[], $9::text[], $10::text[])
+	on conflict (namespace, name) do update set
+		value = excluded.value, version = excluded.version, position = excluded.position, deleted = excluded.deleted,
+		updated_at = excluded.updated_at, updated_by = excluded.updated_by, reason = excluded.reason,
+		correlation_id = excluded.correlation_id`
+
+const insertHistorySQL = `insert into $history
+	(namespace, name, value, version, position, deleted, recorded_at, actor, reason, correlation_id,
+	 type, old_value, commit_position, request_id, event_id, command_id)
+	select * from unnest($1::text[], $2::text[], $3::bytea[], $4::bigint[], $5::bigint[], $6::boolean[], $7::timestamptz[], $8::text[], $9::text[], $10::text[],
+	 $11::text[], $12::bytea[], $13::bigint[], $14::text[], $15::text[]::uuid[], $16::text[]::uuid[])`
+
+func currentArrays(rows []Row) []any {
+	n := len(rows)
+	var (
+		namespaces, names, actors, reasons, correlations = make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n)
+		values                                           = make([][]byte, n)
+		versions, positions                              = make([]int64, n), make([]int64, n)
+		deleted                                          = make([]bool, n)
+		times                                            = make([]time.Time, n)
+	)
+	for i := range rows {
+		r := &rows[i]
+		namespaces[i], names[i], values[i], versions[i], positions[i] = r.Namespace, r.Name, r.Value, r.Version, r.Position
+		deleted[i], times[i], actors[i], reasons[i], correlations[i] = r.Deleted, r.UpdatedAt, r.UpdatedBy, r.Reason, r.CorrelationID
+	}
+	return []any{namespaces, names, values, versions, positions, deleted, times, actors, reasons, correlations}
+}
+
+func historyArrays(entries []Entry) []any {
+	n := len(entries)
+	var (
+		rows                                  = make([]Row, n)
+		types, requests, eventIDs, commandIDs = make([]string, n), make([]string, n), make([]string, n), make([]string, n)
+		old                                   = make([][]byte, n)
+		commits                               = make([]int64, n)
+	)
+	for i := range entries {
+		e := &entries[i]
+		rows[i], types[i], old[i], commits[i] = e.Row, string(e.Type), e.OldValue, e.Commit
+		requests[i], eventIDs[i], commandIDs[i] = e.RequestID, e.EventID, e.CommandID
+	}
+	return append(currentArrays(rows), types, old, commits, requests, eventIDs, commandIDs)
+}

@@ -1,0 +1,82 @@
+-- The read tables: rebuilt from the feed at any time, so nothing here is truth.
+-- A generation is one complete set of them with its checkpoint; a rebuild makes
+-- the next one beside the one that is read.
+
+create table readmodel.checkpoint (
+    generation  bigint primary key,
+    epoch       text not null,
+    position    bigint not null,
+    hash        bytea not null,
+    recorded_at timestamptz not null
+) with (fillfactor = 10);
+
+-- One row: the generation that is read.
+create table readmodel.active (
+    id         int primary key default 1 check (id = 1),
+    generation bigint not null references readmodel.checkpoint
+);
+
+-- How far the change log has been written.
+create table readmodel.changelog (
+    id       int primary key default 1 check (id = 1),
+    epoch    text not null default '',
+    position bigint not null default 0
+) with (fillfactor = 10);
+insert into readmodel.changelog default values;
+
+-- Makes the empty tables of a generation.
+create function readmodel.create_generation(g bigint) returns void language plpgsql as $$
+begin
+    execute format($sql$
+        create table readmodel.current_%1$s (
+            namespace      text collate "C" not null,
+            name           text collate "C" not null,
+            value          bytea, -- JSON text; null when deleted
+            version        bigint not null,
+            position       bigint not null,
+            deleted        boolean not null,
+            updated_at     timestamptz not null,
+            updated_by     text not null,
+            reason         text not null,
+            correlation_id text not null,
+            primary key (namespace, name)
+        );
+        create table readmodel.history_%1$s (
+            namespace       text collate "C" not null,
+            name            text collate "C" not null,
+            value           bytea,
+            version         bigint not null,
+            position        bigint not null,
+            deleted         boolean not null,
+            recorded_at     timestamptz not null,
+            actor           text collate "C" not null,
+            reason          text not null,
+            correlation_id  text collate "C" not null,
+            type            text not null,
+            old_value       bytea,
+            commit_position bigint not null,
+            request_id      text not null,
+            event_id        uuid not null,
+            command_id      uuid not null,
+            primary key (namespace, name, position)
+        );
+        create unique index history_%1$s_position on readmodel.history_%1$s (position);
+        create index history_%1$s_recorded_at on readmodel.history_%1$s (recorded_at);
+        create index history_%1$s_namespace on readmodel.history_%1$s (namespace, position);
+        create index history_%1$s_actor on readmodel.history_%1$s (actor, position);
+        create index history_%1$s_correlation on readmodel.history_%1$s (correlation_id, position);
+    $sql$, g);
+    insert into readmodel.checkpoint (generation, epoch, position, hash, recorded_at)
+    values (g, '', 0, decode(repeat('00', 32), 'hex'), 'epoch');
+end $$;
+
+do $$ begin
+    if exists (select from pg_roles where rolname = 'config_query') then
+        grant usage on schema readmodel to config_query;
+        alter default privileges in schema readmodel grant select on tables to config_query;
+        grant select on all tables in schema readmodel to config_query;
+    end if;
+end $$;
+
+select readmodel.create_generation(1);
+insert into readmodel.active (generation) values (1);
