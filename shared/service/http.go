@@ -75,11 +75,14 @@ func access(logger *slog.Logger) echo.MiddlewareFunc {
 			if err := next(c); err != nil {
 				c.Error(err)
 			}
-			ctx := c.Request().Context()
-			if !logger.Enabled(ctx, slog.LevelInfo) {
+			ctx, level := c.Request().Context(), slog.LevelInfo
+			if c.Path() == "/healthz" || c.Path() == "/readyz" {
+				level = slog.LevelDebug // something asks every few seconds
+			}
+			if !logger.Enabled(ctx, level) {
 				return nil
 			}
-			logger.LogAttrs(ctx, slog.LevelInfo, "request",
+			logger.LogAttrs(ctx, level, "request",
 				slog.String("request_id", RequestID(c)),
 				slog.String("method", c.Request().Method),
 				slog.String("route", c.Path()),
@@ -141,6 +144,11 @@ func unescaped(next echo.HandlerFunc) echo.HandlerFunc {
 		c.SetParamValues(values...)
 		return next(c)
 	}
+}
+
+// Text answers plain text.
+func Text(c echo.Context, status int, text []byte) error {
+	return c.Blob(status, "text/plain; charset=utf-8", text)
 }
 
 // V1 registers the routes of v1 twice: under /v1, and without a version as the
