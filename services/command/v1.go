@@ -8,6 +8,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/config-api/config-api/shared/config"
+	"github.com/config-api/config-api/shared/service"
 )
 
 // putV1 sets a value of the default namespace: 200 OK.
@@ -54,7 +55,7 @@ func (s *Service) writeV1(c echo.Context, r request, change config.Change) error
 	if !s.visibility.wait(c.Request().Context(), out.Token()) {
 		c.Response().Header().Set("Config-Applied", "false")
 	}
-	return c.String(http.StatusOK, "OK")
+	return service.Text(c, http.StatusOK, []byte("OK"))
 }
 
 // valueV1 reads {"value": string}. Other members are ignored, as they were by

@@ -42,7 +42,7 @@ type Options struct {
 	Database service.DatabaseOptions
 	NATS     service.NATSOptions
 	// Watchers is the most open watches, and WatchersPerClient the most of
-	// one address.
+	// one address; zero means the defaults.
 	Watchers, WatchersPerClient int
 }
 
@@ -50,8 +50,8 @@ type Options struct {
 func (o *Options) Bind(b *service.Options) {
 	o.Database.Bind(b, false)
 	o.NATS.Bind(b)
-	b.Int(&o.Watchers, "max-watchers", 10_000, 1, 1_000_000, "most open watches")
-	b.Int(&o.WatchersPerClient, "max-watchers-per-client", 2_000, 1, 1_000_000, "most open watches of one address")
+	b.Int(&o.Watchers, "max-watchers", defaultWatchers, 1, 1_000_000, "most open watches")
+	b.Int(&o.WatchersPerClient, "max-watchers-per-client", defaultWatchersPerClient, 1, 1_000_000, "most open watches of one address")
 }
 
 // Service is the query service.

@@ -76,7 +76,7 @@ var errNotFoundV1 = config.Errorf(config.NotFound, "Not Found")
 // text answers a value byte for byte.
 func text(c echo.Context, position config.Token, value config.Value) error {
 	c.Response().Header().Set("Config-Position", position.String())
-	return c.Blob(http.StatusOK, echo.MIMETextPlainCharsetUTF8, value.TextBytes())
+	return service.Text(c, http.StatusOK, value.TextBytes())
 }
 
 // eventV1 is an entry of a v1 history.

@@ -24,7 +24,9 @@ const (
 	watchWrite = 10 * time.Second
 	// watchBehind is the most events that a watch may be behind the view. One
 	// that is further behind reads the tables, or is dropped.
-	watchBehind = 10_000
+	watchBehind              = 10_000
+	defaultWatchers          = 10_000
+	defaultWatchersPerClient = 2_000
 	// replayPage is how many events are read from the tables at a time.
 	replayPage = 1000
 )
@@ -40,6 +42,9 @@ type watchers struct {
 }
 
 func newWatchers(o Options) *watchers {
+	if o.Watchers == 0 {
+		o.Watchers, o.WatchersPerClient = defaultWatchers, defaultWatchersPerClient
+	}
 	return &watchers{options: o, stopped: make(chan struct{}), client: map[string]int{}}
 }
 

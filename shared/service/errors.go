@@ -91,7 +91,7 @@ func handleError(logger *slog.Logger) echo.HTTPErrorHandler {
 
 func writeError(c echo.Context, status int, told *config.Error) error {
 	if !strings.HasPrefix(c.Request().URL.Path, "/v2/") {
-		return c.String(status, plainText(told))
+		return Text(c, status, []byte(plainText(told)))
 	}
 	problem := Problem{
 		Type: problemType(told.Code), Title: http.StatusText(status), Status: status, Detail: told.Detail,

@@ -17,14 +17,19 @@ type Check struct {
 	Run  func(context.Context) error
 }
 
+const (
+	liveRoute  = "/healthz"
+	readyRoute = "/readyz"
+)
+
 // checkTimeout bounds one check.
 const checkTimeout = 2 * time.Second
 
 // Health registers /healthz, which answers as long as the process does, and
 // /readyz, which is 200 only when all checks pass.
 func Health(e *echo.Echo, checks ...Check) {
-	e.GET("/healthz", func(c echo.Context) error { return c.String(http.StatusOK, "ok\n") })
-	e.GET("/readyz", func(c echo.Context) error {
+	e.GET(liveRoute, func(c echo.Context) error { return Text(c, http.StatusOK, []byte("ok\n")) })
+	e.GET(readyRoute, func(c echo.Context) error {
 		results, ok := RunChecks(c.Request().Context(), checks)
 		status := http.StatusOK
 		if !ok {
@@ -70,7 +75,7 @@ func Healthcheck(ctx context.Context, listen string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*checkTimeout)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+"/readyz", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+readyRoute, nil)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -25,7 +26,7 @@ func NewEcho(logger *slog.Logger) *echo.Echo {
 	e.IPExtractor = echo.ExtractIPDirect() // else a header names the client
 	e.HTTPErrorHandler = handleError(logger)
 	e.JSONSerializer = exactJSON{}
-	e.Use(requestID, access(logger), recovered(logger), limited, unescaped)
+	e.Use(requestID, access(logger), recovered(logger), limited, segments)
 	return e
 }
 
@@ -126,22 +127,25 @@ func limited(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// unescaped decodes the path parameters, which echo leaves as they came when
-// the path has escapes.
-func unescaped(next echo.HandlerFunc) echo.HandlerFunc {
+// segments decodes the path parameters, which echo leaves as they came when the
+// path has escapes, and undoes that its last parameter also takes what follows
+// a slash: such a route is undefined.
+func segments(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		if c.Request().URL.RawPath == "" {
-			return next(c)
-		}
 		values := c.ParamValues()
 		for i, v := range values {
+			if strings.Contains(v, "/") {
+				return echo.ErrNotFound
+			}
+			if c.Request().URL.RawPath == "" {
+				continue
+			}
 			plain, err := url.PathUnescape(v)
 			if err != nil {
 				return config.Errorf(config.Invalid, "the path has a broken escape")
 			}
 			values[i] = plain
 		}
-		c.SetParamValues(values...)
 		return next(c)
 	}
 }

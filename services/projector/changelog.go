@@ -1,0 +1,108 @@
+package projector
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/config-api/config-api/shared/config"
+	"github.com/config-api/config-api/shared/feed"
+	"github.com/config-api/config-api/shared/readmodel"
+)
+
+// changelogName is the durable consumer of the change log.
+const changelogName = "changelog"
+
+// changelog writes one line to the log for each change, in order. Its position
+// is kept in the read tables and moved after the lines are written: a process
+// that is killed in between writes the lines of its last batch again.
+type changelog struct {
+	store  *readmodel.Store
+	js     jetstream.JetStream
+	logger *slog.Logger
+	values bool
+}
+
+func (l *changelog) run(ctx context.Context) error {
+	done, err := l.store.Logged(ctx)
+	if err != nil {
+		return err
+	}
+	consumer, err := feed.OpenDurable(ctx, l.js, changelogName)
+	if err != nil {
+		return err
+	}
+	if err := consumer.Reset(ctx, done.Position+1); err != nil {
+		return err
+	}
+	for ctx.Err() == nil {
+		messages, err := consumer.Fetch(ctx, fetchWait)
+		if err != nil {
+			return err
+		}
+		next := done
+		for i := range messages {
+			m := &messages[i]
+			switch {
+			case m.Position <= next.Position:
+				continue // had it
+			case m.Position > next.Position+1:
+				return fmt.Errorf("event %d came where %d was expected", m.Position, next.Position+1)
+			}
+			if err := l.write(ctx, &m.Event); err != nil {
+				return err
+			}
+			next = config.Token{Epoch: m.Epoch, Position: m.Position}
+		}
+		if next == done {
+			if err := l.listen(ctx, done); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := l.store.SetLogged(ctx, done, next); err != nil {
+			return err
+		}
+		done = next
+		_ = messages[len(messages)-1].Ack() // a hint: the position is kept in the tables
+	}
+	return nil
+}
+
+// listen fails when nothing came although the feed has more: the consumer was
+// moved or deleted, and beginning anew resets it.
+func (l *changelog) listen(ctx context.Context, done config.Token) error {
+	last, err := feed.LastPosition(ctx, l.js)
+	if err == nil && last > done.Position {
+		err = fmt.Errorf("the feed has reached %d and nothing comes after %d", last, done.Position)
+	}
+	return err
+}
+
+func (l *changelog) write(ctx context.Context, e *config.Event) error {
+	p, err := e.Payload()
+	if err != nil {
+		return &haltedError{err.Error()}
+	}
+	attributes := []slog.Attr{
+		slog.String("event_type", string(e.Type)), slog.String("namespace", e.Namespace), slog.String("config_name", e.Name),
+	}
+	if l.values {
+		attributes = append(attributes, slog.Any("old_value", shown(p.OldValue)), slog.Any("new_value", shown(p.Value)))
+	}
+	attributes = append(attributes,
+		slog.Int64("version", e.Version), slog.Int64("position", e.Position), slog.String("actor", e.Actor),
+		slog.String("reason", e.Reason), slog.Time("timestamp", e.RecordedAt))
+	l.logger.LogAttrs(ctx, slog.LevelInfo, "config changed", attributes...)
+	return nil
+}
+
+// shown is a value as the log shows it: its text, or null.
+func shown(v config.Value) any {
+	if v == nil {
+		return nil
+	}
+	return v.Text()
+}

@@ -1,0 +1,84 @@
+package projector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// Advisory locks of those that work alone. They are for economy: what makes two
+// harmless is the checkpoint's compare-and-swap.
+const (
+	projectorLock = 7_263_101
+	changelogLock = 7_263_102
+)
+
+// leadPause is how often a standby asks for the lock, how often a leader makes
+// sure that it still has it, and how long it waits after a failure.
+const leadPause = 500 * time.Millisecond
+
+// halted is an error that only a person can mend.
+type haltedError struct{ why string }
+
+func (h *haltedError) Error() string { return h.why }
+
+// lead runs work whenever this process has the lock, until ctx ends. work ends
+// when its context does, which is also when the lock is lost.
+func lead(ctx context.Context, pool *pgxpool.Pool, lock int64, logger *slog.Logger, work func(context.Context) error) {
+	for ctx.Err() == nil {
+		err := leadOnce(ctx, pool, lock, work)
+		var halted *haltedError
+		switch {
+		case ctx.Err() != nil:
+			return
+		case errors.As(err, &halted):
+			logger.Error("halted: see docs/operations.md", "error", err)
+			pause(ctx, 10*time.Second)
+		case err != nil:
+			logger.Warn("interrupted, trying again", "error", err)
+		}
+		pause(ctx, leadPause)
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}
+
+func leadOnce(ctx context.Context, pool *pgxpool.Pool, lock int64, work func(context.Context) error) error {
+	conn, err := pool.Acquire(ctx)
+	if err != nil {
+		return fmt.Errorf("lock: %w", err)
+	}
+	defer conn.Release()
+	var locked bool
+	if err := conn.QueryRow(ctx, `select pg_try_advisory_lock($1)`, lock).Scan(&locked); err != nil || !locked {
+		return err
+	}
+	defer func() {
+		// If the connection is broken the lock is gone with it.
+		_, _ = conn.Exec(context.WithoutCancel(ctx), `select pg_advisory_unlock($1)`, lock)
+	}()
+	working, cancel := context.WithCancel(ctx)
+	defer cancel()
+	worked := make(chan error, 1)
+	go func() { worked <- work(working) }()
+	for {
+		select {
+		case err := <-worked:
+			return err
+		case <-time.After(leadPause):
+			if err := conn.Ping(ctx); err != nil {
+				cancel()
+				return errors.Join(fmt.Errorf("lock lost: %w", err), <-worked)
+			}
+		}
+	}
+}

@@ -1,0 +1,216 @@
+package projector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/config-api/config-api/shared/config"
+	"github.com/config-api/config-api/shared/feed"
+	"github.com/config-api/config-api/shared/readmodel"
+)
+
+const (
+	// consumerName is the durable consumer of the live projection.
+	consumerName = "projector-a"
+	// fetchWait is how long a fetch waits for news, and so how often the
+	// position is announced when there are none.
+	fetchWait = time.Second
+	// silence is how long the feed may be ahead of the checkpoint without
+	// anything being delivered before the consumer is reset.
+	silence = 2 * time.Second
+)
+
+// projector applies the feed to the read tables. The checkpoint in the tables
+// says where it is; the consumer is only a way to get at what comes next, and
+// is reset whenever it brings something else.
+type projector struct {
+	store  *readmodel.Store
+	js     jetstream.JetStream
+	nc     *nats.Conn
+	logger *slog.Logger
+
+	mu     sync.Mutex
+	status status
+}
+
+type status struct {
+	Leading bool
+	Halted  string // why nothing is applied until a person acts
+}
+
+func (p *projector) Status() status {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.status
+}
+
+func (p *projector) set(s status) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.status = s
+}
+
+// run projects until ctx ends or something fails; it is then called again.
+func (p *projector) run(ctx context.Context) error {
+	p.set(status{Leading: true})
+	err := p.project(ctx)
+	var halted *haltedError
+	if errors.As(err, &halted) {
+		p.set(status{Halted: halted.why})
+	} else {
+		p.set(status{})
+	}
+	return err
+}
+
+func (p *projector) project(ctx context.Context) error {
+	checkpoint, err := p.store.Checkpoint(ctx)
+	if err != nil {
+		return err
+	}
+	consumer, err := p.open(ctx, checkpoint)
+	if err != nil {
+		return err
+	}
+	p.logger.Info("projecting", "position", checkpoint.Position)
+	p.announce(checkpoint)
+	held := held{next: checkpoint.Position + 1}
+	heard := time.Now()
+	for ctx.Err() == nil {
+		messages, err := consumer.Fetch(ctx, fetchWait)
+		if err != nil {
+			return err
+		}
+		switch fits, err := held.take(messages, checkpoint.Epoch); {
+		case err != nil:
+			return err
+		case !fits:
+			p.logger.Warn("the consumer is elsewhere, resetting it", "expected", held.next, "got", messages[0].Position)
+			if err := consumer.Reset(ctx, checkpoint.Position+1); err != nil {
+				return err
+			}
+			held.reset(checkpoint)
+			continue
+		}
+		if events, last := held.whole(); events != nil {
+			if checkpoint, err = p.apply(ctx, checkpoint, held.epoch, events); err != nil {
+				return err
+			}
+			_ = last.Ack() // a hint: the checkpoint is what counts
+		}
+		p.announce(checkpoint)
+		if len(messages) > 0 {
+			heard = time.Now()
+			continue
+		}
+		if time.Since(heard) > silence {
+			heard = time.Now()
+			if err := p.wake(ctx, consumer, checkpoint, &held); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// open returns the consumer, reset to what comes after the checkpoint.
+func (p *projector) open(ctx context.Context, checkpoint readmodel.Checkpoint) (*feed.Durable, error) {
+	if err := p.belongs(ctx, checkpoint); err != nil {
+		return nil, err
+	}
+	consumer, err := feed.OpenDurable(ctx, p.js, consumerName)
+	if err != nil {
+		return nil, err
+	}
+	return consumer, consumer.Reset(ctx, checkpoint.Position+1)
+}
+
+// belongs makes sure that the feed is of the log that the checkpoint is of.
+func (p *projector) belongs(ctx context.Context, checkpoint readmodel.Checkpoint) error {
+	tail, err := feed.ReadTail(ctx, p.js)
+	if err != nil || tail.Position == 0 || checkpoint.Position == 0 || tail.Epoch == checkpoint.Epoch {
+		return err
+	}
+	return &haltedError{fmt.Sprintf("the feed is of another log (epoch %s) than the read tables (%s)", tail.Epoch, checkpoint.Epoch)}
+}
+
+// wake looks why nothing comes. If the feed has more, the consumer is reset: a
+// person may have moved or deleted it.
+func (p *projector) wake(ctx context.Context, consumer *feed.Durable, checkpoint readmodel.Checkpoint, held *held) error {
+	last, err := feed.LastPosition(ctx, p.js)
+	if err != nil || last <= checkpoint.Position {
+		return err
+	}
+	p.logger.Warn("the feed is ahead and nothing comes, resetting the consumer", "position", checkpoint.Position, "feed_position", last)
+	held.reset(checkpoint)
+	return consumer.Reset(ctx, checkpoint.Position+1)
+}
+
+func (p *projector) apply(ctx context.Context, from readmodel.Checkpoint, epoch string, events []config.Event) (readmodel.Checkpoint, error) {
+	to, err := p.store.Apply(ctx, from, epoch, events)
+	var unknown *config.UnknownEventError
+	if errors.As(err, &unknown) {
+		return from, &haltedError{fmt.Sprintf("after position %d: %v", from.Position, err)}
+	}
+	return to, err
+}
+
+func (p *projector) announce(checkpoint readmodel.Checkpoint) {
+	// Who misses it hears the next one within a second.
+	_ = feed.Announce(p.nc, feed.AppliedSubject, feed.Applied{Epoch: checkpoint.Epoch, Position: checkpoint.Position})
+}
+
+// held are events that were delivered and are not applied: at least those of a
+// change set that is not whole yet.
+type held struct {
+	next     int64 // the position that must come next
+	epoch    string
+	messages []feed.Message
+}
+
+func (h *held) reset(checkpoint readmodel.Checkpoint) {
+	h.next, h.messages = checkpoint.Position+1, nil
+}
+
+// take adds messages, dropping those that it had, and reports whether they
+// follow: false means that the consumer must be reset.
+func (h *held) take(messages []feed.Message, epoch string) (bool, error) {
+	for _, m := range messages {
+		if epoch != "" && m.Epoch != epoch {
+			return false, &haltedError{fmt.Sprintf("the feed went over to another log (epoch %s) at position %d", m.Epoch, m.Position)}
+		}
+		switch {
+		case m.Position < h.next:
+			continue
+		case m.Position > h.next:
+			return false, nil
+		}
+		h.epoch = m.Epoch
+		h.messages = append(h.messages, m)
+		h.next++
+	}
+	return true, nil
+}
+
+// whole takes out what ends with a whole change set, and the last message of
+// it; nil if there is no whole one yet.
+func (h *held) whole() ([]config.Event, *feed.Message) {
+	for n := len(h.messages); n > 0; n-- {
+		if last := h.messages[n-1]; last.Position == last.Commit {
+			events := make([]config.Event, n)
+			for i := range events {
+				events[i] = h.messages[i].Event
+			}
+			h.messages = h.messages[n:]
+			return events, &last
+		}
+	}
+	return nil, nil
+}

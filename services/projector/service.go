@@ -1,0 +1,155 @@
+// Package projector is the service that turns the feed into the read tables.
+package projector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"sync"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/labstack/echo/v4"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/config-api/config-api/shared/feed"
+	"github.com/config-api/config-api/shared/readmodel"
+	"github.com/config-api/config-api/shared/service"
+)
+
+// Options of the projector.
+type Options struct {
+	Database service.DatabaseOptions
+	NATS     service.NATSOptions
+	// LogValues says whether the change log shows values.
+	LogValues bool
+}
+
+// Bind adds the service's options.
+func (o *Options) Bind(b *service.Options) {
+	o.Database.Bind(b, true)
+	o.NATS.Bind(b)
+	b.Bool(&o.LogValues, "log-values", true, "show old and new values in the change log")
+}
+
+// Service is the projector.
+type Service struct {
+	logger    *slog.Logger
+	pool      *pgxpool.Pool
+	nc        *nats.Conn
+	js        jetstream.JetStream
+	store     *readmodel.Store
+	projector *projector
+	changelog *changelog
+	handler   http.Handler
+}
+
+// New connects, migrates the schema readmodel and returns the service; Run
+// makes it work. It waits for a database that is not up yet, but not for NATS.
+func New(ctx context.Context, o Options, logger *slog.Logger) (*Service, error) {
+	s := &Service{logger: logger}
+	if err := o.Database.Migrate(ctx, readmodel.Schema, logger); err != nil {
+		return nil, err
+	}
+	var err error
+	if s.pool, err = o.Database.Open(ctx, "config-api projector"); err != nil {
+		return nil, err
+	}
+	if s.nc, err = feed.Connect(o.NATS.Feed("config-api projector", logger)); err != nil {
+		s.pool.Close()
+		return nil, err
+	}
+	if s.js, err = jetstream.New(s.nc); err != nil {
+		return nil, fmt.Errorf("jetstream: %w", err)
+	}
+	s.store = readmodel.New(s.pool)
+	s.projector = &projector{store: s.store, js: s.js, nc: s.nc, logger: logger}
+	s.changelog = &changelog{store: s.store, js: s.js, logger: logger, values: o.LogValues}
+	s.handler = s.routes()
+	return s, nil
+}
+
+// Run projects until ctx ends, and returns when all has stopped. Of several
+// projectors one works; the others stand by.
+func (s *Service) Run(ctx context.Context) error {
+	var working sync.WaitGroup
+	working.Go(func() { lead(ctx, s.pool, projectorLock, s.logger, s.projector.run) })
+	working.Go(func() { lead(ctx, s.pool, changelogLock, s.logger, s.changelog.run) })
+	working.Wait()
+	s.nc.Close()
+	s.pool.Close()
+	return nil
+}
+
+// Handler answers the service's routes.
+func (s *Service) Handler() http.Handler { return s.handler }
+
+func (s *Service) routes() http.Handler {
+	e := service.NewEcho(s.logger)
+	e.GET("/v2/projections", s.getProjections)
+	service.Health(e,
+		service.Check{Name: "readmodel", Run: func(ctx context.Context) error {
+			if _, err := s.store.Checkpoint(ctx); err != nil {
+				s.logger.Debug("health", "error", err)
+				return errors.New("the read tables can't be read")
+			}
+			return nil
+		}},
+		service.Check{Name: "projection", Run: func(context.Context) error {
+			if halted := s.projector.Status().Halted; halted != "" {
+				return errors.New(halted)
+			}
+			return nil
+		}})
+	return e
+}
+
+// projection answers how far a projection is.
+type projection struct {
+	Name       string `json:"name"`
+	State      string `json:"state"` // running, standby or halted
+	Detail     string `json:"detail,omitempty"`
+	Generation int64  `json:"generation"`
+	Epoch      string `json:"epoch"`
+	Position   int64  `json:"position"`
+	Feed       int64  `json:"feed_position"`
+	Lag        int64  `json:"lag"` // events of the feed that are not applied
+	Consumer   string `json:"consumer"`
+}
+
+func (s *Service) getProjections(c echo.Context) error {
+	ctx := c.Request().Context()
+	checkpoint, err := s.store.Checkpoint(ctx)
+	if err != nil {
+		return err
+	}
+	last, err := feed.LastPosition(ctx, s.js)
+	if err != nil && !errors.Is(err, feed.ErrNoStream) {
+		return fmt.Errorf("the feed: %w", err)
+	}
+	status := s.projector.Status()
+	answer := projection{
+		Name: "current", State: "running", Generation: checkpoint.Generation, Epoch: checkpoint.Epoch,
+		Position: checkpoint.Position, Feed: last, Lag: max(last-checkpoint.Position, 0), Consumer: consumerName,
+	}
+	switch {
+	case status.Halted != "":
+		answer.State, answer.Detail = "halted", status.Halted
+	case !status.Leading:
+		answer.State, answer.Detail = "standby", "another projector works"
+	}
+	c.Response().Header().Set("Config-Position", checkpoint.Token().String())
+	return c.JSON(http.StatusOK, map[string]any{"items": []projection{answer}})
+}
+
+// Run is the process of the service.
+func Run(ctx context.Context, args, environ []string, out io.Writer) error {
+	var o Options
+	return service.Program{
+		Name: "projector", About: "the service of Config API that keeps the read tables", Listen: ":4003", Bind: o.Bind,
+		New: func(ctx context.Context, logger *slog.Logger) (service.Runner, error) { return New(ctx, o, logger) },
+	}.Run(ctx, args, environ, out)
+}
