@@ -1,0 +1,268 @@
+//go:build crash
+
+package e2e
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+var (
+	crashSeed   = flag.Uint64("seed", uint64(time.Now().UnixNano()), "what the crash test's choices follow from")
+	crashRounds = flag.Int("rounds", 8, "how often configd is killed")
+)
+
+const (
+	crashWriters = 12
+	crashNames   = 3 // a writer has as many of its own
+	startTimeout = 60 * time.Second
+)
+
+// TestCrash kills configd with SIGKILL in the middle of concurrent writes, again
+// and again on the same data. After each restart every write that was answered
+// is there, once and in order, every other that is there was at least asked for,
+// and all that is derived from the log agrees with it.
+func TestCrash(t *testing.T) {
+	t.Logf("to repeat this run: -seed=%d", *crashSeed)
+	random := rand.New(rand.NewPCG(*crashSeed, 0))
+	d := newDaemon(t)
+	writers := make([]*writer, crashWriters)
+	for i := range writers {
+		writers[i] = &writer{id: i, daemon: d, random: rand.New(rand.NewPCG(*crashSeed, uint64(i+1)))}
+	}
+	for round := range *crashRounds {
+		d.start(t)
+		if random.IntN(4) == 0 { // it must survive being killed while it starts, too
+			d.killAfter(t, time.Duration(random.IntN(400))*time.Millisecond)
+			d.start(t)
+		}
+		d.awaitReady(t)
+		if round > 0 {
+			check(t, d, writers)
+		}
+		var writing sync.WaitGroup
+		ctx, stop := context.WithCancel(t.Context())
+		for _, w := range writers {
+			writing.Go(func() { w.write(ctx) })
+		}
+		d.killAfter(t, 50*time.Millisecond+time.Duration(random.IntN(1200))*time.Millisecond)
+		stop()
+		writing.Wait()
+	}
+	d.start(t)
+	d.awaitReady(t)
+	check(t, d, writers)
+	d.interrupt(t)
+
+	acknowledged, unknown := 0, 0
+	for _, w := range writers {
+		for _, a := range w.attempts {
+			if a.acknowledged {
+				acknowledged++
+			} else {
+				unknown++
+			}
+		}
+	}
+	t.Logf("%d rounds, %d writes acknowledged, %d in doubt at a kill", *crashRounds, acknowledged, unknown)
+	if acknowledged < crashWriters**crashRounds {
+		t.Error("too few writes to say anything")
+	}
+}
+
+// attempt is a write that got no refusal: it was acknowledged, or its answer
+// never came.
+type attempt struct {
+	name, value  string // value is unique
+	delete       bool
+	acknowledged bool
+}
+
+// writer writes one thing after the other to its own names.
+type writer struct {
+	id       int
+	daemon   *daemon
+	random   *rand.Rand
+	attempts []attempt
+}
+
+// write goes on until a write gets no answer.
+func (w *writer) write(ctx context.Context) {
+	for {
+		a := attempt{
+			name:   fmt.Sprintf("writer%d-%d", w.id, w.random.IntN(crashNames)),
+			value:  fmt.Sprintf("value %d of writer %d", len(w.attempts), w.id),
+			delete: w.random.IntN(5) == 0,
+		}
+		status, err := w.send(ctx, a)
+		switch {
+		case err == nil && status == http.StatusOK:
+			a.acknowledged = true
+			w.attempts = append(w.attempts, a)
+		case err == nil && a.delete && (status == http.StatusNotFound || status == http.StatusGone):
+		case errors.Is(err, syscall.ECONNREFUSED):
+			return // never sent
+		default: // cut off, or a 503 whose write may still have been committed
+			w.attempts = append(w.attempts, a)
+			return
+		}
+	}
+}
+
+func (w *writer) send(ctx context.Context, a attempt) (int, error) {
+	method, body := http.MethodPut, fmt.Sprintf(`{"value":%q}`, a.value)
+	if a.delete {
+		method, body = http.MethodDelete, ""
+	}
+	req, err := http.NewRequestWithContext(ctx, method, w.daemon.url+"/v1/config/"+a.name, strings.NewReader(body))
+	if err != nil {
+		return 0, err
+	}
+	resp, err := w.daemon.client.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	_, err = io.Copy(io.Discard, resp.Body)
+	return resp.StatusCode, err
+}
+
+// daemon is bin/configd on one data directory.
+type daemon struct {
+	dir, url string
+	nats     string
+	client   *http.Client
+	cmd      *exec.Cmd
+	log      *os.File
+	exited   chan struct{}
+}
+
+func newDaemon(t *testing.T) *daemon {
+	t.Helper()
+	// Not testing's directory: root's Postgres could not get through it.
+	dir, err := os.MkdirTemp("", "config-api-crash-")
+	if err == nil {
+		err = os.Chmod(dir, 0o711)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	log, err := os.Create(filepath.Join(dir, "configd.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &daemon{dir: dir, log: log, url: "http://" + freeAddress(t), nats: freeAddress(t), client: &http.Client{
+		Transport: &http.Transport{MaxIdleConnsPerHost: crashWriters},
+		Timeout:   20 * time.Second,
+	}}
+	t.Cleanup(func() {
+		if d.cmd != nil {
+			_ = d.cmd.Process.Kill()
+			<-d.exited
+		}
+		_ = log.Close()
+		if t.Failed() {
+			t.Logf("the data and the log of the failed run are in %s", dir)
+			return
+		}
+		_ = os.RemoveAll(dir)
+	})
+	return d
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	return listener.Addr().String()
+}
+
+func (d *daemon) start(t *testing.T) {
+	t.Helper()
+	d.cmd = exec.Command("../bin/configd", "--data-dir", filepath.Join(d.dir, "data"),
+		"--listen", strings.TrimPrefix(d.url, "http://"), "--nats-listen", d.nats)
+	d.cmd.Stdout, d.cmd.Stderr = d.log, d.log
+	if err := d.cmd.Start(); err != nil {
+		t.Fatalf("%v: make build makes it", err)
+	}
+	exited := make(chan struct{})
+	d.exited = exited
+	cmd := d.cmd
+	go func() {
+		defer close(exited)
+		_ = cmd.Wait()
+	}()
+}
+
+// killAfter kills configd at a moment of its life that only the clock decides.
+func (d *daemon) killAfter(t *testing.T, wait time.Duration) {
+	t.Helper()
+	select {
+	case <-time.After(wait):
+	case <-d.exited:
+		t.Fatalf("configd ended by itself: see %s", d.log.Name())
+	}
+	if err := d.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	<-d.exited
+	d.client.CloseIdleConnections()
+}
+
+// interrupt is Ctrl-C, after which configd ends cleanly.
+func (d *daemon) interrupt(t *testing.T) {
+	t.Helper()
+	if err := d.cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-d.exited:
+	case <-time.After(startTimeout):
+		t.Fatal("configd does not stop")
+	}
+	if code := d.cmd.ProcessState.ExitCode(); code != 0 {
+		t.Errorf("configd ended with %d after Ctrl-C, want 0", code)
+	}
+}
+
+func (d *daemon) awaitReady(t *testing.T) {
+	t.Helper()
+	began := time.Now()
+	poll := time.NewTicker(20 * time.Millisecond)
+	defer poll.Stop()
+	for {
+		resp, err := d.client.Get(d.url + "/readyz")
+		if err == nil {
+			_ = resp.Body.Close()
+			if resp.StatusCode == http.StatusOK {
+				t.Logf("ready after %v", time.Since(began).Round(time.Millisecond))
+				return
+			}
+		}
+		select {
+		case <-poll.C:
+		case <-d.exited:
+			t.Fatalf("configd ended by itself: see %s", d.log.Name())
+		}
+		if time.Since(began) > startTimeout {
+			t.Fatalf("configd does not get ready: %v; see %s", err, d.log.Name())
+		}
+	}
+}
