@@ -24,7 +24,7 @@ type DatabaseOptions struct {
 	Password string
 	// MigrateURL is used only to migrate, at start, by a role that may do
 	// what the service itself may not. Empty means URL.
-	MigrateURL string
+	MigrateURL, MigratePassword string
 }
 
 // Bind adds --database-url and, for a service that migrates, --migrate-database-url.
@@ -33,6 +33,7 @@ func (d *DatabaseOptions) Bind(o *Options, migrates bool) {
 	o.String(&d.Password, "database-password", "", "password, if the URL has none", Secret)
 	if migrates {
 		o.String(&d.MigrateURL, "migrate-database-url", "", "Postgres as the owner of the tables, to migrate at start", Secret)
+		o.String(&d.MigratePassword, "migrate-database-password", "", "password, if that URL has none", Secret)
 	}
 }
 
@@ -49,7 +50,7 @@ func (d DatabaseOptions) Open(ctx context.Context, applicationName string) (*pgx
 func (d DatabaseOptions) Migrate(ctx context.Context, schema pg.Schema, logger *slog.Logger) error {
 	owner := d
 	if d.MigrateURL != "" {
-		owner = DatabaseOptions{URL: d.MigrateURL}
+		owner = DatabaseOptions{URL: d.MigrateURL, Password: d.MigratePassword}
 	}
 	pool, err := owner.Open(ctx, "config-api migration")
 	if err != nil {
