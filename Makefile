@@ -36,11 +36,12 @@ cover: ## show the last test run's coverage, line by line
 
 test-crash: build ## kill configd again and again while clients write, and count
 	@scripts/postgres.sh
-	go test -count=1 -tags=crash -run=Crash -v ./e2e/...
+	go test -count=1 -tags=crash -run=TestCrash -v ./e2e/...
 
 test-compose: ## run the contract against the containers
 	docker compose up -d --build --wait
-	go test -count=1 -tags=compose -run=Compose -v ./e2e/...; status=$$?; docker compose down -v; exit $$status
+	go test -count=1 -tags=contract -run=TestContract -v ./e2e/...; status=$$?; \
+		[ $$status = 0 ] || docker compose logs --tail=200; docker compose down -v; exit $$status
 
 fuzz: ## run every fuzz test for fuzztime=20s each
 	@grep -rHo --include='*_test.go' 'func Fuzz[A-Za-z0-9_]*' shared services cmd e2e | sort -u | while IFS=: read -r file name; do \

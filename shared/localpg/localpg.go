@@ -1,7 +1,7 @@
 // Package localpg runs a private Postgres server as a child process: for configd
 // on a laptop, and for tests. It finds installed binaries, makes a database
 // cluster in a directory of its own and serves it on a unix socket in that
-// directory, or on a free loopback port where the path is too long for one.
+// directory, or on a free loopback port where the path does not do for one.
 package localpg
 
 import (
@@ -99,7 +99,8 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 // URL returns the connection URL of a database, as superuser, with the password.
 func (s *Server) URL(database string) string {
 	u := url.URL{Scheme: "postgres", User: url.UserPassword(superuser, s.password), Path: "/" + database}
-	u.RawQuery = url.Values{"host": {s.host}, "port": {strconv.Itoa(s.port)}, "sslmode": {"disable"}}.Encode()
+	// Postgres clients take a plus sign for itself, not for a space.
+	u.RawQuery = "host=" + strings.ReplaceAll(url.QueryEscape(s.host), "+", "%20") + "&port=" + strconv.Itoa(s.port) + "&sslmode=disable"
 	return u.String()
 }
 
@@ -187,7 +188,9 @@ func (s *Server) initCluster(ctx context.Context, bin binaries, account *syscall
 func (s *Server) chooseAddress(ctx context.Context, logger *slog.Logger) error {
 	s.host, s.port = s.dir, socketPort
 	socket := filepath.Join(s.dir, ".s.PGSQL."+strconv.Itoa(socketPort))
-	if len(socket) < len(syscall.RawSockaddrUnix{}.Path) {
+	longest := len(syscall.RawSockaddrUnix{}.Path) - 1
+	// A comma in a URL's host separates several.
+	if len(socket) <= longest && !strings.Contains(s.dir, ",") {
 		return nil
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -195,8 +198,8 @@ func (s *Server) chooseAddress(ctx context.Context, logger *slog.Logger) error {
 		return fmt.Errorf("a free port for postgres: %w", err)
 	}
 	s.host, s.port = "127.0.0.1", listener.Addr().(*net.TCPAddr).Port
-	logger.InfoContext(ctx, "the data directory's path is too long for a unix socket: postgres listens on a loopback port",
-		"port", s.port, "path_bytes", len(socket), "most", len(syscall.RawSockaddrUnix{}.Path)-1)
+	logger.InfoContext(ctx, "the data directory's path is too long for a unix socket, or has a comma: postgres listens on a loopback port",
+		"port", s.port, "path_bytes", len(socket), "most", longest)
 	return listener.Close()
 }
 

@@ -68,7 +68,7 @@ func exec(t *testing.T, s *localpg.Server, sql string) (result string) {
 // One cluster lives through everything that a laptop does to it.
 func TestData(t *testing.T) {
 	t.Parallel()
-	dir := filepath.Join(newDir(t), `a "place", mine`)
+	dir := filepath.Join(newDir(t), `a "place" + mine`)
 	stillThere := func(t *testing.T, s *localpg.Server) {
 		t.Helper()
 		if got := exec(t, s, `select name from thing`); got != "kept" {
@@ -144,16 +144,19 @@ func TestData(t *testing.T) {
 	s = start(t, dir)
 	stillThere(t, s)
 
-	t.Log("a directory that was moved, to a path too long for a socket")
-	stop(t, s)
-	long := filepath.Join(filepath.Dir(dir), strings.Repeat("long", 30))
-	if err := os.Rename(dir, long); err != nil {
-		t.Fatal(err)
-	}
-	s = start(t, long)
-	stillThere(t, s)
-	if url := s.URL("things"); !strings.Contains(url, "127.0.0.1") {
-		t.Errorf("the server is at %s, want a loopback port", url)
+	for _, unfit := range []string{strings.Repeat("long", 30), "with, comma"} {
+		t.Logf("a directory that was moved to where no socket can be: %s", unfit)
+		stop(t, s)
+		moved := filepath.Join(filepath.Dir(dir), unfit)
+		if err := os.Rename(dir, moved); err != nil {
+			t.Fatal(err)
+		}
+		dir = moved
+		s = start(t, dir)
+		stillThere(t, s)
+		if url := s.URL("things"); !strings.Contains(url, "127.0.0.1") {
+			t.Errorf("the server is at %s, want a loopback port", url)
+		}
 	}
 }
 
