@@ -141,22 +141,16 @@ func TestData(t *testing.T) {
 	if err := os.Rename(password+".old", password); err != nil {
 		t.Fatal(err)
 	}
-	s = start(t, dir)
-	stillThere(t, s)
 
-	for _, unfit := range []string{strings.Repeat("long", 30), "with, comma"} {
-		t.Logf("a directory that was moved to where no socket can be: %s", unfit)
-		stop(t, s)
-		moved := filepath.Join(filepath.Dir(dir), unfit)
-		if err := os.Rename(dir, moved); err != nil {
-			t.Fatal(err)
-		}
-		dir = moved
-		s = start(t, dir)
-		stillThere(t, s)
-		if url := s.URL("things"); !strings.Contains(url, "127.0.0.1") {
-			t.Errorf("the server is at %s, want a loopback port", url)
-		}
+	t.Log("a directory that was moved to where no socket can be")
+	moved := filepath.Join(filepath.Dir(dir), "with, comma")
+	if err := os.Rename(dir, moved); err != nil {
+		t.Fatal(err)
+	}
+	s = start(t, moved)
+	stillThere(t, s)
+	if url := s.URL("things"); !strings.Contains(url, "127.0.0.1") {
+		t.Errorf("the server is at %s, want a loopback port", url)
 	}
 }
 

@@ -1,6 +1,10 @@
 package localpg
 
-import "testing"
+import (
+	"log/slog"
+	"strings"
+	"testing"
+)
 
 func TestInstallCommand(t *testing.T) {
 	t.Parallel()
@@ -19,6 +23,24 @@ func TestInstallCommand(t *testing.T) {
 	} {
 		if got := installCommand(test.goos, test.release, test.root); got != test.want {
 			t.Errorf("installCommand(%q, %q, root %v) = %q, want %q", test.goos, test.release, test.root, got, test.want)
+		}
+	}
+}
+
+func TestAddress(t *testing.T) {
+	t.Parallel()
+	for dir, socket := range map[string]bool{
+		"/data/pg": true,
+		"/Users/ada/Library/Application Support/config-api/postgres": true,
+		"/with, comma":                   false,
+		"/" + strings.Repeat("long", 30): false,
+	} {
+		s := &Server{dir: dir}
+		if err := s.chooseAddress(t.Context(), slog.New(slog.DiscardHandler)); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.host == dir && s.port == socketPort; got != socket || !socket && (s.host != "127.0.0.1" || s.port == 0) {
+			t.Errorf("%s: it listens on %s, %d", dir, s.host, s.port)
 		}
 	}
 }
