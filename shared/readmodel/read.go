@@ -108,20 +108,17 @@ func (v snapshot) get(namespace, name string, position int64) (Row, error) {
 }
 
 // listSQL takes the names from the current table, which has all that ever were,
-// and of each the last row of the history up to the position.
+// and of each the last row of the history up to the position. In the order of
+// the names' own index the walk ends at the limit.
 const listSQL = `select h.namespace, h.name, h.value, h.version, h.position, h.deleted, h.recorded_at, h.actor, h.reason, h.correlation_id
-	from (
-		select namespace, name from $current
-		where namespace = $1 and name > $2 and name >= $3 and name < $4
-		order by name
-	) as c
+	from $current as c
 	cross join lateral (
 		select ` + pastColumns + ` from $history
 		where namespace = c.namespace and name = c.name and position <= $5
 		order by position desc limit 1
 	) as h
-	where not h.deleted
-	order by h.name limit $6`
+	where c.namespace = $1 and c.name > $2 and c.name >= $3 and c.name < $4 and not h.deleted
+	order by c.name limit $6`
 
 // List returns the live configs of a namespace as of a position, by name: those
 // whose names have the prefix and come after a name.
