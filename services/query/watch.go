@@ -199,7 +199,7 @@ func (w *watch) run(ctx context.Context) {
 
 // show sends the link's events and returns it, or nil when the watch is over.
 func (w *watch) show(ctx context.Context, k *link) *link {
-	if k.epoch != w.epoch {
+	if !w.isOf(k.epoch) {
 		_ = w.send(w.dropped("the log was restored or made anew: read the namespace again and watch from there"))
 		return nil
 	}
@@ -221,6 +221,15 @@ func (w *watch) show(ctx context.Context, k *link) *link {
 	}
 	w.position = max(w.position, k.position)
 	return k
+}
+
+// isOf reports whether the watch is one of this log. A watch that began when the
+// log had no event yet is of the log that gets the first.
+func (w *watch) isOf(epoch string) bool {
+	if w.epoch == "" {
+		w.epoch = epoch
+	}
+	return w.epoch == epoch
 }
 
 // catchUp shows what the read tables have after the watch's position, up to a
@@ -268,7 +277,7 @@ func (w *watch) page(ctx context.Context, to int64) ([]readmodel.Entry, int64, e
 	switch {
 	case err != nil:
 		return nil, 0, err
-	case seen.Epoch != w.epoch:
+	case !w.isOf(seen.Epoch):
 		return nil, 0, errEpoch
 	case len(entries) == replayPage:
 		return entries, entries[replayPage-1].Position, nil

@@ -112,9 +112,10 @@ func TestText(t *testing.T) {
 
 func TestToken(t *testing.T) {
 	t.Parallel()
-	want := config.Token{Epoch: "0191f3a2-0000-7000-8000-000000000000", Position: 42}
-	if got, err := config.ParseToken(want.String()); err != nil || got != want {
-		t.Errorf("ParseToken = %v, %v; want %v", got, err, want)
+	for _, want := range []config.Token{{Epoch: "0191f3a2-0000-7000-8000-000000000000", Position: 42}, {}} {
+		if got, err := config.ParseToken(want.String()); err != nil || got != want {
+			t.Errorf("ParseToken = %v, %v; want %v", got, err, want)
+		}
 	}
 	for _, s := range []string{"", "42", ":42", "e:", "e:-1", "e:x", "e:1:2"} {
 		if _, err := config.ParseToken(s); config.CodeOf(err) != config.Invalid {

@@ -7,7 +7,8 @@ import (
 
 // Token is a position together with the log that it belongs to. Its text form
 // is "epoch:position". A log that was restored from a backup has a new epoch,
-// so that a position of the lost tail can't be mistaken for one of the new.
+// so that a position of the lost tail can't be mistaken for one of the new. The
+// zero Token, ":0", is before the first event of any log.
 type Token struct {
 	Epoch    string
 	Position int64
@@ -17,6 +18,9 @@ func (t Token) String() string { return t.Epoch + ":" + strconv.FormatInt(t.Posi
 
 // ParseToken reads "epoch:position".
 func ParseToken(s string) (Token, error) {
+	if s == (Token{}).String() {
+		return Token{}, nil
+	}
 	epoch, number, ok := strings.Cut(s, ":")
 	position, err := strconv.ParseInt(number, 10, 64)
 	if !ok || epoch == "" || err != nil || position < 0 {
