@@ -5,9 +5,6 @@
 root     := github.com/config-api/config-api
 modules  := ./shared/... ./services/command/... ./services/query/... ./services/projector/... ./cmd/... ./e2e/...
 withpg   := go run ./shared/testkit/withpg --
-# Linking is most of the time that go test takes; without debug information it is
-# half as long. Vet runs in lint.
-testflags := -vet=off -ldflags='-s -w'
 # The tests' own tools don't count.
 covered  := $(root)/shared/...,$(root)/services/...
 mincover := 90
@@ -27,7 +24,7 @@ build: ## build all programs into bin/
 
 test: ## run the tests against a private Postgres and NATS; needs no set-up
 	@scripts/postgres.sh
-	@$(withpg) go test -race -shuffle=on $(testflags) -coverpkg=$(covered) -coverprofile=coverage.out $(modules)
+	@go run ./shared/testkit/runtests -covered=$(covered) $(modules)
 	@awk -v least=$(mincover) -f scripts/coverage.awk coverage.out
 
 cover: ## show the last test run's coverage, line by line
@@ -50,7 +47,7 @@ fuzz: ## run every fuzz test for fuzztime=20s each
 
 bench: ## run the benchmarks
 	@scripts/postgres.sh
-	@$(withpg) go test -run='^$$' -bench=. $(testflags) $(modules)
+	@$(withpg) go test -run='^$$' -bench=. -vet=off $(modules)
 
 lint: ## vet, formatting, linters
 	go vet $(modules)
