@@ -42,6 +42,12 @@ func startSystem(t *testing.T) (url string) {
 	return server.URL
 }
 
+// What the README says works as it stands there.
+func TestTour(t *testing.T) {
+	t.Parallel()
+	contract.Tour(t, contract.New(startSystem(t)), "../..")
+}
+
 func TestContract(t *testing.T) {
 	t.Parallel()
 	api := contract.New(startSystem(t))
