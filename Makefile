@@ -4,7 +4,7 @@
 
 root     := github.com/config-api/config-api
 modules  := ./shared/... ./services/command/... ./services/query/... ./services/projector/... ./cmd/... ./e2e/...
-withpg   := go run ./shared/testkit/withpg --
+withpg   := go run ./shared/testkit/withpg
 # The tests' own tools don't count.
 covered  := $(root)/shared/...,$(root)/services/...
 mincover := 90
@@ -47,7 +47,7 @@ fuzz: ## run every fuzz test for fuzztime=20s each
 
 bench: ## run the benchmarks
 	@scripts/postgres.sh
-	@$(withpg) go test -run='^$$' -bench=. -vet=off $(modules)
+	@$(withpg) -durable -- go test -run='^$$' -bench=. -vet=off $(modules)
 
 lint: ## vet, formatting, linters
 	go vet $(modules)

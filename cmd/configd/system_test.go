@@ -13,7 +13,7 @@ import (
 
 // startSystem runs the three services as configd does, on a database and a NATS
 // server of the test's own, and returns where they answer.
-func startSystem(t *testing.T) (url string) {
+func startSystem(t testing.TB) (url string) {
 	t.Helper()
 	db := service.DatabaseOptions{URL: testkit.DatabaseURL(t)}
 	nats := service.NATSOptions{URL: testkit.NATS(t).URL}

@@ -1,7 +1,6 @@
 package eventlog_test
 
 import (
-	"os"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -18,13 +17,8 @@ import (
 // BenchmarkAppend puts group commit beside one transaction per event, in one
 // run on one server with synchronous_commit on: 64 callers, names of 20 bytes,
 // values of 100. Run it with -benchtime=2s -count=5; the ratio is that of the
-// two ns/op. BENCH_DATABASE_URL names a server with default durability; without
-// it the numbers are those of a server with fsync off, which group commit helps
-// less.
+// two ns/op. make bench gives it a server that waits for the disk.
 func BenchmarkAppend(b *testing.B) {
-	if url := os.Getenv("BENCH_DATABASE_URL"); url != "" {
-		b.Setenv("TEST_DATABASE_URL", url)
-	}
 	value := config.Value(`"` + strings.Repeat("v", 98) + `"`)
 	var counter atomic.Int64
 	name := func() string { return "name-" + strconv.FormatInt(1e14+counter.Add(1)%50_000, 10) }

@@ -72,7 +72,7 @@ var serverURL = sync.OnceValues(func() (string, error) {
 	if u := os.Getenv("TEST_DATABASE_URL"); u != "" {
 		return u, nil
 	}
-	return StartPrivatePostgres()
+	return StartPrivatePostgres(false)
 })
 
 // templates holds the names of those known to exist, by schema hash.

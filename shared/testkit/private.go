@@ -11,10 +11,10 @@ import (
 	"github.com/config-api/config-api/shared/localpg"
 )
 
-// StartPrivatePostgres starts a server that never waits for the disk, and
-// returns its URL. It lives as long as this process; its files are removed then,
-// however the process ends.
-func StartPrivatePostgres() (string, error) {
+// StartPrivatePostgres starts a server and returns its URL. Unless it is durable
+// it never waits for the disk. It lives as long as this process; its files are
+// removed then, however the process ends.
+func StartPrivatePostgres(durable bool) (string, error) {
 	dir, err := os.MkdirTemp("", "config-api-test-")
 	if err != nil {
 		return "", err
@@ -27,8 +27,9 @@ func StartPrivatePostgres() (string, error) {
 		return "", err
 	}
 	server, err := localpg.Start(context.Background(), localpg.Options{
-		Dir:    filepath.Join(dir, "pg"),
-		Logger: slog.New(slog.DiscardHandler),
+		Dir:     filepath.Join(dir, "pg"),
+		Durable: durable,
+		Logger:  slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		return "", fmt.Errorf("a private Postgres (set TEST_DATABASE_URL to use another): %w", err)

@@ -65,7 +65,7 @@ func run(ctx context.Context, args []string) error {
 			started <- nil
 			return
 		}
-		url, err := testkit.StartPrivatePostgres()
+		url, err := testkit.StartPrivatePostgres(false)
 		started <- errors.Join(err, os.Setenv("TEST_DATABASE_URL", url))
 	}()
 	if err := errors.Join(link(ctx, *dir, *covered, packages), <-started); err != nil {

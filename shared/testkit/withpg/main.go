@@ -1,12 +1,14 @@
 // Command withpg runs another command with a private Postgres: it starts the
-// server, sets TEST_DATABASE_URL, and stops it when the command has ended. make
-// test runs the tests of all packages under it, so that they share one server.
+// server, sets TEST_DATABASE_URL, and stops it when the command has ended. With
+// -durable the server waits for the disk, as one that matters does: benchmarks
+// want that, tests don't.
 //
-//	go run ./shared/testkit/withpg -- go test ./...
+//	go run ./shared/testkit/withpg -durable -- go test -bench=. ./...
 package main
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -26,13 +28,16 @@ func main() {
 
 // run returns the command's exit code.
 func run(args []string) (int, error) {
-	if len(args) > 0 && args[0] == "--" {
-		args = args[1:]
+	flags := flag.NewFlagSet("withpg", flag.ContinueOnError)
+	durable := flags.Bool("durable", false, "wait for the disk at every commit")
+	if err := flags.Parse(args); err != nil {
+		return 2, err
 	}
+	args = flags.Args()
 	if len(args) == 0 {
-		return 2, errors.New("usage: withpg -- command [argument…]")
+		return 2, errors.New("usage: withpg [-durable] -- command [argument…]")
 	}
-	url, err := testkit.StartPrivatePostgres()
+	url, err := testkit.StartPrivatePostgres(*durable)
 	if err != nil {
 		return 1, err
 	}
