@@ -204,29 +204,39 @@ type Diff struct {
 // Change is a config before and after; a Version of 0 means that there was none.
 type Change struct{ Before, After Row }
 
+// diffSQL takes the names with events in between, and of each the last row up to
+// either position. The first is missing if the config was not there yet.
+const diffSQL = `select h.namespace, h.name, h.value, h.version, h.position, h.deleted, h.recorded_at, h.actor, h.reason, h.correlation_id
+	from (select distinct name from $history
+		where namespace = $1 and position > $2 and position <= $3 and name >= '-') as n
+	cross join lateral (
+		(select ` + pastColumns + ` from $history
+			where namespace = $1 and name = n.name and position <= $2 order by position desc limit 1)
+		union all
+		(select ` + pastColumns + ` from $history
+			where namespace = $1 and name = n.name and position <= $3 order by position desc limit 1)
+	) as h
+	order by h.name, h.position`
+
 // Diff returns what happened in a namespace after one position up to another,
 // with at most limit of the events.
 func (s *Store) Diff(ctx context.Context, namespace string, from, to int64, limit int) (Diff, Checkpoint, error) {
 	var d Diff
 	checkpoint, err := s.snapshot(ctx, "diff", func(v snapshot) error {
-		rows, err := v.query(`select distinct name from $history
-			where namespace = $1 and position > $2 and position <= $3 and name >= '-' order by name`, namespace, from, to)
+		rows, err := collectRows(v.query(diffSQL, namespace, from, to))
 		if err != nil {
 			return err
 		}
-		names, err := pgx.CollectRows(rows, pgx.RowTo[string])
-		if err != nil {
-			return err
-		}
-		for _, name := range names {
-			var c Change
-			if c.Before, err = v.get(namespace, name, from); err != nil {
-				return err
+		var before Row
+		for _, row := range rows {
+			if row.Position <= from {
+				before = row
+				continue
 			}
-			if c.After, err = v.get(namespace, name, to); err != nil {
-				return err
+			if before.Name != row.Name {
+				before = Row{Namespace: namespace, Name: row.Name}
 			}
-			d.Changes = append(d.Changes, c)
+			d.Changes = append(d.Changes, Change{Before: before, After: row})
 		}
 		d.Events, err = v.between(namespace, from, to, limit)
 		return err
