@@ -4,60 +4,18 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
-	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
-	"github.com/google/uuid"
 
 	"github.com/config-api/config-api/shared/config"
 	"github.com/config-api/config-api/shared/readmodel"
 	"github.com/config-api/config-api/shared/testkit"
 )
 
-const epoch = "0191f3a2-0000-7000-8000-000000000001"
-
-// start is when the first event of [randomEvents] is recorded; the next come a
-// second after each other.
-var start = time.Date(2026, 1, 2, 3, 4, 5, 678000, time.UTC)
-
-// randomEvents returns at least n valid events in change sets of one to four,
-// over two namespaces, a few names and a schema.
-func randomEvents(seed uint64, n int) []config.Event {
-	random := rand.New(rand.NewPCG(seed, 1))
-	pick := func(of ...string) string { return of[random.IntN(len(of))] }
-	var events []config.Event
-	states := map[[2]string]config.State{}
-	for len(events) < n {
-		size := 1 + random.IntN(4)
-		names := []string{"a", "a.b", "a.c", "b", "b-1", "b_1", "Z", config.SchemaStream("a.*")}
-		random.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
-		namespace, actor, correlation, commit := pick("one", "two"), pick("ann", "bob"), fmt.Sprint("c", random.IntN(10)), int64(len(events)+size)
-		for _, name := range names[:size] {
-			key := [2]string{namespace, name}
-			e := config.Event{
-				Position: int64(len(events) + 1), Namespace: namespace, Name: name, Version: states[key].Version + 1,
-				ID: uuid.NewString(), Type: config.ValueSet, SchemaVersion: 1, Commit: commit, CommandID: uuid.NewString(),
-				Actor: actor, Reason: "why not", CorrelationID: correlation, RequestID: "r", RecordedAt: start.Add(time.Duration(len(events)) * time.Second),
-			}
-			old := "null"
-			if states[key].Live() {
-				old = string(states[key].Value)
-			}
-			e.Data = fmt.Appendf(nil, `{"config_name":%q,"value":{"n":%d},"old_value":%s}`, name, e.Position, old)
-			if states[key].Live() && random.IntN(3) == 0 {
-				e.Type, e.Data = config.ValueDeleted, fmt.Appendf(nil, `{"config_name":%q,"deleted_value":%s}`, name, old)
-			}
-			e.Hash = e.ChainHash(config.Hash{}, epoch)
-			states[key], _ = states[key].Apply(&e)
-			events = append(events, e)
-		}
-	}
-	return events
-}
+const epoch = testkit.Epoch
 
 // entries are the events as the history should have them.
 func entries(t testing.TB, events []config.Event, keep func(readmodel.Entry) bool) []readmodel.Entry {
@@ -137,7 +95,7 @@ func equal(t testing.TB, what string, err error, want, got any) {
 
 func TestTablesAreTheFoldOfTheEvents(t *testing.T) {
 	t.Parallel()
-	events := randomEvents(1, 300)
+	events := testkit.RandomLog(t, 1, 300).Events
 	store := filled(t, events)
 	rows, checkpoint := load(t, store)
 	equal(t, "rows", nil, fold(t, events, int64(len(events))), rows)
@@ -154,7 +112,7 @@ func TestTablesAreTheFoldOfTheEvents(t *testing.T) {
 
 func TestWhatIsRefusedChangesNothing(t *testing.T) {
 	t.Parallel()
-	events := randomEvents(2, 40)
+	events := testkit.RandomLog(t, 2, 40).Events
 	first := events[0].Commit
 	store := filled(t, events[:first])
 	before, at := load(t, store)
@@ -208,7 +166,7 @@ func TestWhatIsRefusedChangesNothing(t *testing.T) {
 // Two that apply from the same checkpoint at once: one does, the other is told.
 func TestFence(t *testing.T) {
 	t.Parallel()
-	events := randomEvents(3, 200)
+	events := testkit.RandomLog(t, 3, 200).Events
 	store := readmodel.New(testkit.Database(t, readmodel.Schema))
 	const workers = 4
 	done := make(chan error, workers)
