@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/config-api/config-api/shared/config"
 )
@@ -32,7 +33,13 @@ func (s *Store) Apply(ctx context.Context, from Checkpoint, epoch string, events
 	}
 	last := &events[len(events)-1]
 	to := Checkpoint{Generation: from.Generation, Epoch: epoch, Position: last.Position, Hash: last.Hash, RecordedAt: last.RecordedAt}
-	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error { return apply(ctx, tx, from, to, entries) })
+	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		due, err := apply(ctx, tx, from, to, entries, s.snapshotEvery)
+		if err != nil {
+			return err
+		}
+		return takeSnapshots(ctx, tx, to, due)
+	})
 	if errors.Is(err, ErrFenced) {
 		return from, ErrFenced
 	}
@@ -60,22 +67,31 @@ func follows(from Checkpoint, epoch string, events []config.Event) error {
 	return nil
 }
 
-func apply(ctx context.Context, tx pgx.Tx, from, to Checkpoint, entries []Entry) error {
+// apply moves the checkpoint and writes the rows, and returns the namespaces
+// whose next snapshot is due.
+func apply(ctx context.Context, tx pgx.Tx, from, to Checkpoint, entries []Entry, snapshotEvery int64) (due []string, err error) {
+	fenced := false
 	var pipeline pgx.Batch
 	pipeline.Queue(`update readmodel.checkpoint set epoch = $3, position = $4, hash = $5, recorded_at = $6
 		where generation = $1 and position = $2 and epoch = $7`,
-		from.Generation, from.Position, to.Epoch, to.Position, to.Hash[:], to.RecordedAt, from.Epoch)
+		from.Generation, from.Position, to.Epoch, to.Position, to.Hash[:], to.RecordedAt, from.Epoch,
+	).Exec(func(moved pgconn.CommandTag) error {
+		if fenced = moved.RowsAffected() == 0; fenced {
+			return ErrFenced
+		}
+		return nil
+	})
 	pipeline.Queue(tables(from.Generation, insertHistorySQL), historyArrays(entries)...)
 	pipeline.Queue(tables(from.Generation, upsertCurrentSQL), currentArrays(latestOf(entries))...)
-	results := tx.SendBatch(ctx, &pipeline)
-	moved, err := results.Exec()
-	if err == nil && moved.RowsAffected() == 0 {
-		err = ErrFenced
+	pipeline.Queue(tables(from.Generation, countPendingSQL), append(pendingArrays(entries), snapshotEvery)...).Query(func(rows pgx.Rows) (err error) {
+		due, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		return err
+	})
+	err = tx.SendBatch(ctx, &pipeline).Close()
+	if fenced {
+		return nil, ErrFenced // whatever else went wrong on the wrong checkpoint
 	}
-	for i := 1; err == nil && i < pipeline.Len(); i++ {
-		_, err = results.Exec()
-	}
-	return errors.Join(err, results.Close())
+	return due, err
 }
 
 // latestOf folds the entries to the last of each config.

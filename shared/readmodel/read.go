@@ -107,10 +107,10 @@ func (v snapshot) get(namespace, name string, position int64) (Row, error) {
 	return row, err
 }
 
-// listSQL takes the names from the current table, which has all that ever were,
+// walkSQL takes the names from the current table, which has all that ever were,
 // and of each the last row of the history up to the position. In the order of
 // the names' own index the walk ends at the limit.
-const listSQL = `select h.namespace, h.name, h.value, h.version, h.position, h.deleted, h.recorded_at, h.actor, h.reason, h.correlation_id
+const walkSQL = `select h.namespace, h.name, h.value, h.version, h.position, h.deleted, h.recorded_at, h.actor, h.reason, h.correlation_id
 	from $current as c
 	cross join lateral (
 		select ` + pastColumns + ` from $history
@@ -138,7 +138,7 @@ const maxSchemas = 10_000
 func (s *Store) list(ctx context.Context, namespace, from, to, after string, limit int, position int64) ([]Row, Checkpoint, error) {
 	var found []Row
 	checkpoint, err := s.snapshot(ctx, "list", func(v snapshot) (err error) {
-		found, err = collectRows(v.query(listSQL, namespace, after, from, to, position, limit))
+		found, err = v.past(namespace, after, from, to, limit, position)
 		return err
 	})
 	return found, checkpoint, err

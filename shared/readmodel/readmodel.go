@@ -35,10 +35,13 @@ func sub(files embed.FS, dir string) fs.FS {
 }
 
 // Store reads and writes the read tables. It is safe for concurrent use.
-type Store struct{ pool *pgxpool.Pool }
+type Store struct {
+	pool          *pgxpool.Pool
+	snapshotEvery int64
+}
 
 // New returns a store on a database that has [Schema].
-func New(pool *pgxpool.Pool) *Store { return &Store{pool} }
+func New(pool *pgxpool.Pool) *Store { return &Store{pool: pool, snapshotEvery: defaultSnapshotEvery} }
 
 // Checkpoint is how far a generation of the tables is: the fold of the events
 // up to Position. Of an empty one Epoch is empty and Position 0.
@@ -152,7 +155,8 @@ type snapshot struct {
 // tables names the tables of a generation in a statement.
 func tables(generation int64, sql string) string {
 	g := strconv.FormatInt(generation, 10)
-	return strings.NewReplacer("$current", "readmodel.current_"+g, "$history", "readmodel.history_"+g).Replace(sql)
+	return strings.NewReplacer("$current", "readmodel.current_"+g, "$history", "readmodel.history_"+g,
+		"$snapshot", "readmodel.snapshot_"+g, "$pending", "readmodel.pending_"+g).Replace(sql)
 }
 
 func (v snapshot) query(sql string, args ...any) (pgx.Rows, error) {

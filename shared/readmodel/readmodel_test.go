@@ -72,6 +72,7 @@ func load(t testing.TB, store *readmodel.Store) ([]readmodel.Row, readmodel.Chec
 func filled(t testing.TB, events []config.Event) *readmodel.Store {
 	t.Helper()
 	store := readmodel.New(testkit.Database(t, readmodel.Schema))
+	store.SetSnapshotEvery(7)
 	at, err := store.Checkpoint(t.Context())
 	for err == nil && at.Position < int64(len(events)) {
 		end := events[at.Position+rand.Int64N(min(60, int64(len(events))-at.Position))].Commit

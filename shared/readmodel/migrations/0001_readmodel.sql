@@ -65,6 +65,30 @@ begin
         create index history_%1$s_namespace on readmodel.history_%1$s (namespace, position);
         create index history_%1$s_actor on readmodel.history_%1$s (actor, position);
         create index history_%1$s_correlation on readmodel.history_%1$s (correlation_id, position);
+        -- All live configs of a namespace at a position, now and then, so that the
+        -- namespace as of any position is one of these and what came after it. Its
+        -- arrays are null when it would be too large.
+        create table readmodel.snapshot_%1$s (
+            namespace       text collate "C" not null,
+            position        bigint not null,
+            names           text[] collate "C",
+            "values"        bytea[],
+            versions        bigint[],
+            positions       bigint[],
+            updated_at      timestamptz[],
+            updated_by      text[],
+            reasons         text[],
+            correlation_ids text[],
+            primary key (namespace, position)
+        );
+        -- What came after a namespace's newest snapshot, and how large that is.
+        create table readmodel.pending_%1$s (
+            namespace text collate "C" primary key,
+            events    bigint not null,
+            bytes     bigint not null,
+            names     bigint not null default 0,
+            size      bigint not null default 0
+        ) with (fillfactor = 50);
     $sql$, g);
     insert into readmodel.checkpoint (generation, epoch, position, hash, recorded_at)
     values (g, '', 0, decode(repeat('00', 32), 'hex'), 'epoch');
