@@ -87,25 +87,23 @@ func takeSnapshots(ctx context.Context, tx pgx.Tx, at Checkpoint, namespaces []s
 const baseSQL = `select position, cardinality(names) from $snapshot
 	where namespace = $1 and position <= $2 order by position desc limit 1`
 
-// sinceSQL is a snapshot with what came after it.
-const sinceSQL = `with since as (
-		select distinct on (name) ` + pastColumns + ` from $history
-		where namespace = $1 and position > $7 and position <= $5 and name > $2 and name >= $3 and name < $4
+// sinceSQL takes the last of each name from a snapshot and what came after it.
+// (A sort of both, since the planner can't know how many rows an array has, and
+// joins them row by row.)
+const sinceSQL = `select ` + pastColumns + ` from (
+		select distinct on (name) * from (
+			select ` + pastColumns + ` from $history
+			where namespace = $1 and position > $7 and position <= $5 and name > $2 and name >= $3 and name < $4
+			union all
+			select s.namespace, u.name collate "C", value, version, u.position, false, recorded_at, actor, reason, correlation_id from $snapshot s
+			cross join unnest(names, "values", versions, positions, updated_at, updated_by, reasons, correlation_ids)
+				as u (name, value, version, position, recorded_at, actor, reason, correlation_id)
+			where s.namespace = $1 and s.position = $7
+				and u.name collate "C" > $2 and u.name collate "C" >= $3 and u.name collate "C" < $4
+		) as rows
 		order by name, position desc
-	), base as (
-		select s.namespace, u.* from $snapshot s
-		cross join unnest(names, "values", versions, positions, updated_at, updated_by, reasons, correlation_ids)
-			as u (name, value, version, position, recorded_at, actor, reason, correlation_id)
-		where s.namespace = $1 and s.position = $7
-			and u.name collate "C" > $2 and u.name collate "C" >= $3 and u.name collate "C" < $4
-	)
-	select ` + pastColumns + ` from (
-		select * from since where not deleted
-		union all
-		select namespace, name, value, version, position, false, recorded_at, actor, reason, correlation_id
-		from base where not exists (select from since where since.name = base.name collate "C")
-	) as live
-	order by name collate "C" limit $6`
+	) as latest
+	where not deleted order by name limit $6`
 
 // walkFrom is how many times larger than what is asked for a namespace must be,
 // to be read by a walk from name to name rather than from a snapshot.

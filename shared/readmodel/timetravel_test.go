@@ -104,7 +104,19 @@ func BenchmarkTimeTravel(b *testing.B) {
 // and no more of it than the answer needs.
 func TestPlansOfThePast(t *testing.T) {
 	t.Parallel()
-	_, pool := travelled(t, 12)
+	filledStore, pool := travelled(t, 12)
+	quiet := config.Event{
+		Namespace: "quiet", Name: "n", Version: 1, Position: 12*travelNames + 1, Commit: 12*travelNames + 1, SchemaVersion: 1,
+		ID: "0191f3a2-0000-7000-8000-000000000001", CommandID: "0191f3a2-0000-7000-8000-000000000002",
+		Type: config.ValueSet, RecordedAt: travelStart.Add(time.Hour * 24), Data: []byte(`{"value":1}`),
+	}
+	at, err := filledStore.Checkpoint(t.Context())
+	if err == nil {
+		_, err = filledStore.Apply(t.Context(), at, epoch, []config.Event{quiet})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	asked := new(recorder)
 	traced := pool.Config()
 	traced.ConnConfig.Tracer = asked
@@ -125,13 +137,14 @@ func TestPlansOfThePast(t *testing.T) {
 		}},
 		{"a name", 1, func() error { _, _, err := store.Get(t.Context(), "ns", "name-000500", 7_345); return err }},
 		{"a namespace", travelNames, func() error { _, _, err := store.List(t.Context(), "ns", "", "", 1000, 7_345); return err }},
+		{"a namespace that others outgrew", 1, func() error { _, _, err := store.List(t.Context(), "quiet", "", "", 1000, 12_001); return err }},
 		{"a page of a namespace", 10, func() error { _, _, err := store.List(t.Context(), "ns", "", "", 10, 7_345); return err }},
 		{"a page of a name's events", 10, func() error {
 			_, _, err := store.History(t.Context(), "ns", "name-000500", readmodel.HistoryQuery{Limit: 10})
 			return err
 		}},
 		{"a page of a namespace's events", 10, func() error { _, _, err := store.Between(t.Context(), "ns", 5000, 10_000, 10); return err }},
-		{"a page of the audit", 10, func() error {
+		{"a page of the audit", 10 + 1, func() error { // the last event is of another namespace
 			_, _, err := store.Audit(t.Context(), readmodel.AuditQuery{Namespace: "ns", Actor: "ann", Limit: 10})
 			return err
 		}},
