@@ -120,8 +120,13 @@ func (o *option) variable() string { return strings.ToUpper(strings.ReplaceAll(o
 // --print-options it prints to out and returns [ErrHelp].
 func (o *Options) Parse(args, environ []string, out io.Writer) error {
 	dotenv, err := godotenv.Read(".env")
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf(".env: %w", err)
+	var unreadable *fs.PathError
+	switch {
+	case err == nil || errors.Is(err, fs.ErrNotExist):
+	case errors.As(err, &unreadable):
+		return err
+	default: // the parser's error quotes the file, which may hold secrets
+		return errors.New(".env can't be read: write NAME=value on each line, with quotes in pairs")
 	}
 	env := map[string]string{}
 	for _, entry := range environ {
@@ -157,7 +162,9 @@ func (o *Options) Parse(args, environ []string, out io.Writer) error {
 	}
 	if show {
 		o.print(out)
-		return errors.Join(ErrHelp, errors.Join(faults...))
+		if len(faults) == 0 {
+			return ErrHelp
+		}
 	}
 	return errors.Join(faults...)
 }
