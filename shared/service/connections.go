@@ -67,7 +67,7 @@ func withPassword(address, password string) (string, error) {
 		return address, nil
 	}
 	u, err := url.Parse(address)
-	if err != nil {
+	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
 		return "", errors.New("--database-url is not a URL: use postgres://user@host:5432/database")
 	}
 	u.User = url.UserPassword(u.User.Username(), password)
@@ -83,7 +83,7 @@ type NATSOptions struct {
 
 // Bind adds --nats-url, --nats-user and --nats-password.
 func (n *NATSOptions) Bind(o *Options) {
-	o.String(&n.URL, "nats-url", "nats://127.0.0.1:4222", "NATS server, several separated by commas")
+	o.String(&n.URL, "nats-url", "nats://127.0.0.1:4222", "NATS server, several separated by commas", Secret)
 	o.String(&n.User, "nats-user", "", "user of the NATS server, if it has any")
 	o.String(&n.Password, "nats-password", "", "password of that user", Secret)
 }
