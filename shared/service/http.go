@@ -26,7 +26,7 @@ func NewEcho(logger *slog.Logger) *echo.Echo {
 	e.IPExtractor = echo.ExtractIPDirect() // else a header names the client
 	e.HTTPErrorHandler = handleError(logger)
 	e.JSONSerializer = exactJSON{}
-	e.Use(requestID, access(logger), recovered(logger), limited, segments)
+	e.Use(requestID, access(logger), recovered, limited, segments)
 	return e
 }
 
@@ -97,20 +97,20 @@ func access(logger *slog.Logger) echo.MiddlewareFunc {
 	}
 }
 
-func recovered(logger *slog.Logger) echo.MiddlewareFunc {
-	return func(next echo.HandlerFunc) echo.HandlerFunc {
-		return func(c echo.Context) (err error) {
-			defer func() {
-				if p := recover(); p != nil {
-					if p == http.ErrAbortHandler { //nolint:errorlint,err113 // net/http compares so too
-						panic(p)
-					}
-					logger.Error("panic", "request_id", RequestID(c), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-					err = config.Errorf(config.Internal, "internal error: the log has it under this request id")
-				}
-			}()
-			return next(c)
-		}
+// recovered turns a panic into an error, which is logged and answered as any
+// other.
+func recovered(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) (err error) {
+		defer func() {
+			switch p := recover(); p {
+			case nil:
+			case http.ErrAbortHandler: // net/http's own way to break off
+				panic(p)
+			default:
+				err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+			}
+		}()
+		return next(c)
 	}
 }
 
@@ -161,7 +161,10 @@ func V1(e *echo.Echo, register func(*echo.Group)) {
 	register(e.Group("/v1"))
 	register(e.Group("", func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
-			c.Response().Header().Set("Deprecation", "true")
+			// A group's middleware also sees all that has no route at all.
+			if path := c.Path(); path != "/" && path != "/*" {
+				c.Response().Header().Set("Deprecation", "true")
+			}
 			return next(c)
 		}
 	}))
