@@ -152,6 +152,12 @@ func TestData(t *testing.T) {
 	if url := s.URL("things"); !strings.Contains(url, "127.0.0.1") {
 		t.Errorf("the server is at %s, want a loopback port", url)
 	}
+
+	t.Log("a server that is not there any more")
+	stop(t, s)
+	if err := s.EnsureDatabase(t.Context(), "more"); err == nil || !strings.Contains(err.Error(), "create database more: ") {
+		t.Errorf("error %v, want one that names the database", err)
+	}
 }
 
 func TestNoBinaries(t *testing.T) {
