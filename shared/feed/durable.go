@@ -61,7 +61,7 @@ func OpenDurable(ctx context.Context, js jetstream.JetStream, name string) (*Dur
 // nothing it waits up to wait for the first, and may return none.
 func (d *Durable) Fetch(ctx context.Context, wait time.Duration) ([]Message, error) {
 	messages, err := collect(d.consumer.FetchNoWait(fetchSize))
-	if err != nil || len(messages) > 0 {
+	if err != nil || len(messages) > 0 || wait <= 0 {
 		return messages, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, wait)

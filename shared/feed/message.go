@@ -95,8 +95,10 @@ func Decode(body []byte) (config.Event, string, error) {
 		SchemaVersion: c.SchemaVersion, Commit: c.Commit, CommandID: c.CommandID, Actor: c.Actor, Reason: c.Reason,
 		CorrelationID: c.CorrelationID, RequestID: c.RequestID, RecordedAt: c.Time.UTC(), Data: c.Data,
 	}
-	if n, err := hex.Decode(e.Hash[:], []byte(c.Hash)); err != nil || n != len(e.Hash) {
+	hash, err := hex.DecodeString(c.Hash)
+	if err != nil || len(hash) != len(e.Hash) {
 		return config.Event{}, "", fmt.Errorf("message of event %d has no hash", c.Position)
 	}
+	copy(e.Hash[:], hash)
 	return e, c.Epoch, nil
 }
