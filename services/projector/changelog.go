@@ -46,6 +46,8 @@ func (l *changelog) run(ctx context.Context) error {
 		for i := range messages {
 			m := &messages[i]
 			switch {
+			case next.Epoch != "" && m.Epoch != next.Epoch:
+				return &haltedError{fmt.Sprintf("the change log is of log %s, event %d of log %s", next.Epoch, m.Position, m.Epoch)}
 			case m.Position <= next.Position:
 				continue // had it
 			case m.Position > next.Position+1:

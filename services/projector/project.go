@@ -42,7 +42,9 @@ type projector struct {
 
 type status struct {
 	Leading bool
-	Halted  string // why nothing is applied until a person acts
+	// Halted is why nothing is applied until a person acts. It stays while
+	// that is tried again, until it works.
+	Halted string
 }
 
 func (p *projector) Status() status {
@@ -51,22 +53,22 @@ func (p *projector) Status() status {
 	return p.status
 }
 
-func (p *projector) set(s status) {
+func (p *projector) update(change func(*status)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.status = s
+	change(&p.status)
 }
 
 // run projects until ctx ends or something fails; it is then called again.
 func (p *projector) run(ctx context.Context) error {
-	p.set(status{Leading: true})
+	p.update(func(s *status) { s.Leading = true })
 	err := p.project(ctx)
-	var halted *haltedError
-	if errors.As(err, &halted) {
-		p.set(status{Halted: halted.why})
-	} else {
-		p.set(status{})
-	}
+	p.update(func(s *status) {
+		s.Leading = false
+		if halted := new(haltedError); errors.As(err, &halted) {
+			s.Halted = halted.why
+		}
+	})
 	return err
 }
 
@@ -105,6 +107,7 @@ func (p *projector) project(ctx context.Context) error {
 			}
 			_ = last.Ack() // a hint: the checkpoint is what counts
 		}
+		p.update(func(s *status) { s.Halted = "" })
 		p.announce(checkpoint)
 		if len(messages) > 0 {
 			heard = time.Now()

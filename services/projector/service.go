@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/config-api/config-api/shared/config"
 	"github.com/config-api/config-api/shared/feed"
 	"github.com/config-api/config-api/shared/readmodel"
 	"github.com/config-api/config-api/shared/service"
@@ -128,7 +129,8 @@ func (s *Service) getProjections(c echo.Context) error {
 	}
 	last, err := feed.LastPosition(ctx, s.js)
 	if err != nil && !errors.Is(err, feed.ErrNoStream) {
-		return fmt.Errorf("the feed: %w", err)
+		s.logger.Warn("the feed can't be looked at", "error", err)
+		return config.Errorf(config.Unavailable, "the feed can't be looked at: try again")
 	}
 	status := s.projector.Status()
 	answer := projection{

@@ -142,7 +142,7 @@ func TestRelaysRace(t *testing.T) {
 	t.Parallel()
 	server := testkit.NATS(t)
 	js := testkit.Feed(t, server)
-	events := testkit.RandomLog(t, 3, 300).Events
+	events := testkit.RandomLog(t, 3, 120).Events
 	var relays sync.WaitGroup
 	for i := range 3 {
 		relays.Go(func() {

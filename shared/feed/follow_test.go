@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"sync"
 	"testing"
 
@@ -61,8 +62,8 @@ func (f *follower) want(events []config.Event) {
 	})
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if diff := cmp.Diff(events, f.events); diff != "" {
-		f.t.Fatalf("followed (-want +got):\n%s", diff)
+	if !reflect.DeepEqual(events, f.events) { // much faster than Diff
+		f.t.Fatalf("followed (-want +got):\n%s", cmp.Diff(events, f.events))
 	}
 }
 
