@@ -71,7 +71,8 @@ func (s *Service) parseRead(c echo.Context) (read, error) {
 	default:
 		return r, config.Errorf(config.Invalid, "consistency=%s: use strong, or leave it out", consistency)
 	}
-	return r, r.parseAsOf(c)
+	err = r.parseAsOf(c)
+	return r, err
 }
 
 func (r *read) parseAsOf(c echo.Context) error {

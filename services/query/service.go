@@ -232,6 +232,13 @@ func Run(ctx context.Context, args, environ []string, out io.Writer) error {
 	var o Options
 	return service.Program{
 		Name: "query", About: "the service of Config API that reads", Listen: ":4002", Bind: o.Bind,
-		New: func(ctx context.Context, logger *slog.Logger) (service.Runner, error) { return New(ctx, o, logger) },
+		New: func(ctx context.Context, logger *slog.Logger) (service.Runner, error) {
+			s, err := New(ctx, o, logger)
+			if err != nil {
+				return nil, err
+			}
+			context.AfterFunc(ctx, s.StopWatches)
+			return s, nil
+		},
 	}.Run(ctx, args, environ, out)
 }

@@ -1,0 +1,92 @@
+package query_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/config-api/config-api/services/query"
+	"github.com/config-api/config-api/shared/feed"
+	"github.com/config-api/config-api/shared/readmodel"
+	"github.com/config-api/config-api/shared/testkit"
+)
+
+// The process does not wait for open watches when it is told to stop: it ends
+// them, and tells them so.
+func TestProcessStopsWithAnOpenWatch(t *testing.T) {
+	t.Parallel()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	address := freeAddress(t)
+	done := make(chan error, 1)
+	go func() {
+		done <- query.Run(ctx, []string{
+			"--listen", address, "--database-url", testkit.DatabaseURL(t, readmodel.Schema), "--nats-url", natsWithStream(t),
+		}, nil, io.Discard)
+	}()
+	var watch *http.Response
+	testkit.Eventually(t, func() error {
+		var err error
+		if watch != nil {
+			_ = watch.Body.Close()
+		}
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/v2/namespaces/default/watch", http.NoBody)
+		if err != nil {
+			return err
+		}
+		if watch, err = http.DefaultClient.Do(request); err == nil && watch.StatusCode != http.StatusOK {
+			err = errors.New(watch.Status)
+		}
+		return err
+	})
+	defer func() { _ = watch.Body.Close() }()
+	stop()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Errorf("the process ended with %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("the process still runs, 10 s after it was told to stop")
+	}
+	shown, err := io.ReadAll(watch.Body)
+	if err != nil || !strings.Contains(string(shown), "event: dropped\n") {
+		t.Errorf("the watch ended with %v and said %q", err, shown)
+	}
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	return listener.Addr().String()
+}
+
+func natsWithStream(t *testing.T) (url string) {
+	t.Helper()
+	url = testkit.NATS(t).URL
+	nc, err := nats.Connect(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := feed.EnsureStream(t.Context(), js, 1); err != nil {
+		t.Fatal(err)
+	}
+	return url
+}
