@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -66,13 +67,13 @@ func (p Program) Run(ctx context.Context, args, environ []string, out io.Writer)
 	select {
 	case err = <-worked:
 		stopServing()
-		<-served
+		err = errors.Join(stopped(p.Name, err), <-served)
 		stop()
-		return stopped(p.Name, err)
+		return err
 	case err = <-served:
 		stopServing()
 		stop()
-		<-worked
+		err = errors.Join(err, <-worked)
 	}
 	logger.Info("stopped")
 	return err
