@@ -161,7 +161,7 @@ func (l *natsLog) Debugf(format string, v ...any)  { l.log(slog.LevelDebug, form
 func (l *natsLog) Tracef(format string, v ...any)  { l.log(slog.LevelDebug, format, v) }
 
 func (l *natsLog) log(level slog.Level, format string, v []any) {
-	l.logger.Log(context.Background(), level, "NATS: "+fmt.Sprintf(format, v...))
+	l.logger.Log(context.Background(), level, "NATS", "message", fmt.Sprintf(format, v...))
 }
 
 // Fatalf is the server's last word: it would have ended the process.

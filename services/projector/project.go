@@ -132,7 +132,8 @@ func (p *projector) open(ctx context.Context, checkpoint readmodel.Checkpoint) (
 	if err != nil {
 		return nil, err
 	}
-	return consumer, consumer.Reset(ctx, checkpoint.Position+1)
+	err = consumer.Reset(ctx, checkpoint.Position+1)
+	return consumer, err
 }
 
 // belongs makes sure that the feed is of the log that the checkpoint is of.

@@ -203,8 +203,13 @@ func TestPatterns(t *testing.T) {
 		pattern, name string
 		want          bool
 	}{
-		{"*", "a.b", true}, {"db.*", "db.pool", true}, {"db.*", "db.pool.size", true},
-		{"db.*", "db", false}, {"db.*", "dbx", false}, {"db", "db", true}, {"db", "db.x", false},
+		{"*", "a.b", true},
+		{"db.*", "db.pool", true},
+		{"db.*", "db.pool.size", true},
+		{"db.*", "db", false},
+		{"db.*", "dbx", false},
+		{"db", "db", true},
+		{"db", "db.x", false},
 	} {
 		if err := config.CheckPattern(test.pattern); err != nil {
 			t.Errorf("CheckPattern(%q) = %v", test.pattern, err)

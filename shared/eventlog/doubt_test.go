@@ -167,12 +167,11 @@ func readMessage(in *bufio.Reader, startup bool) ([]byte, error) {
 	if startup {
 		header = 4
 	}
-	message := make([]byte, header)
-	if _, err := io.ReadFull(in, message); err != nil {
+	head := make([]byte, header)
+	if _, err := io.ReadFull(in, head); err != nil {
 		return nil, err
 	}
-	length := int(binary.BigEndian.Uint32(message[header-4:])) - 4
-	message = append(message, make([]byte, length)...)
-	_, err := io.ReadFull(in, message[header:])
+	message := make([]byte, header-4+int(binary.BigEndian.Uint32(head[header-4:])))
+	_, err := io.ReadFull(in, message[copy(message, head):])
 	return message, err
 }

@@ -21,8 +21,8 @@ const (
 	followPause = 200 * time.Millisecond
 )
 
-// Stop, returned by the function that [Follow] calls, ends it with the error
-// within.
+// Stop ends [Follow] with the error within, when the function that it calls
+// returns it.
 type Stop struct{ Err error }
 
 func (s *Stop) Error() string { return s.Err.Error() }

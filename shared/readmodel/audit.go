@@ -25,8 +25,11 @@ func (s *Store) Audit(ctx context.Context, q AuditQuery) ([]Entry, Checkpoint, e
 		where = append(where, fmt.Sprintf(condition, len(args)))
 	}
 	texts := []struct{ condition, text string }{
-		{"namespace = $%d", q.Namespace}, {"name = $%d", q.Name}, {"starts_with(name, $%d)", q.Prefix},
-		{"actor = $%d", q.Actor}, {"correlation_id = $%d", q.CorrelationID},
+		{"namespace = $%d", q.Namespace},
+		{"name = $%d", q.Name},
+		{"starts_with(name, $%d)", q.Prefix},
+		{"actor = $%d", q.Actor},
+		{"correlation_id = $%d", q.CorrelationID},
 	}
 	for _, t := range texts {
 		if t.text != "" {

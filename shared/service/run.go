@@ -99,7 +99,7 @@ func Retry(ctx context.Context, logger *slog.Logger, what string, retry func(err
 		if err == nil || !retry(err) {
 			return err
 		}
-		logger.Warn("waiting for "+what, "error", err)
+		logger.Warn("waiting", "for", what, "error", err)
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():

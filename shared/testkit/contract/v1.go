@@ -300,8 +300,14 @@ func health(t *testing.T, a API, prefix string) {
 
 func undefined(t *testing.T, a API, prefix string) {
 	for _, request := range [][2]string{
-		{"GET", "/nothing"}, {"POST", "/config/x"}, {"PUT", "/config"}, {"DELETE", "/config"},
-		{"GET", "/config/x/nothing"}, {"GET", "/config/x/at"}, {"GET", "/config/x/at/y/z"}, {"PUT", "/config/x/history"},
+		{"GET", "/nothing"},
+		{"POST", "/config/x"},
+		{"PUT", "/config"},
+		{"DELETE", "/config"},
+		{"GET", "/config/x/nothing"},
+		{"GET", "/config/x/at"},
+		{"GET", "/config/x/at/y/z"},
+		{"PUT", "/config/x/history"},
 	} {
 		if got := a.Do(t, request[0], prefix+request[1], `{"value":"x"}`); got.Status != 404 || got.Body != "Not Found" {
 			t.Errorf("%s %s: %d %q, want 404 Not Found", request[0], request[1], got.Status, got.Body)
