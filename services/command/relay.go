@@ -41,6 +41,8 @@ type relay struct {
 	js       jetstream.JetStream
 	replicas int
 	logger   *slog.Logger
+	// Its pauses, which tests shorten: see relayPause and haltedPause.
+	pause, haltedPause time.Duration
 
 	mu     sync.Mutex
 	status relayStatus
@@ -78,11 +80,11 @@ func (r *relay) run(ctx context.Context) {
 			return
 		case errors.Is(err, errHalted):
 			r.logger.Error("relay halted: see \"The relay has halted\" in docs/operations.md", "error", err)
-			pause(ctx, haltedPause)
+			pause(ctx, r.haltedPause)
 		case err != nil:
 			r.logger.Warn("relay interrupted, trying again", "error", err)
 		}
-		pause(ctx, relayPause)
+		pause(ctx, r.pause)
 	}
 }
 
@@ -119,7 +121,7 @@ func (r *relay) lead(ctx context.Context) error {
 	r.update(func(s *relayStatus) { *s = relayStatus{Leader: true, Published: at.Position} })
 	r.logger.Info("relay leads", "position", at.Position)
 	for checked := time.Now(); ctx.Err() == nil; {
-		if time.Since(checked) > relayPause {
+		if time.Since(checked) > r.pause {
 			if err := r.check(ctx, conn, at); err != nil {
 				return err
 			}

@@ -80,7 +80,10 @@ func New(ctx context.Context, o Options, logger *slog.Logger) (*Service, error) 
 		return nil, fmt.Errorf("jetstream: %w", err)
 	}
 	s.log = eventlog.Open(s.pool, eventlog.Options{Logger: logger, Check: s.schemas.check})
-	s.relay = &relay{log: s.log, pool: s.pool, js: js, replicas: o.Replicas, logger: logger}
+	s.relay = &relay{
+		log: s.log, pool: s.pool, js: js, replicas: o.Replicas, logger: logger,
+		pause: relayPause, haltedPause: haltedPause,
+	}
 	if err := s.listen(); err != nil {
 		return nil, err
 	}

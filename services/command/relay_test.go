@@ -1,0 +1,299 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/config-api/config-api/shared/config"
+	"github.com/config-api/config-api/shared/eventlog"
+	"github.com/config-api/config-api/shared/feed"
+	"github.com/config-api/config-api/shared/testkit"
+)
+
+// feedClient is a client of the feed that is no part of the service.
+type feedClient struct {
+	nc *nats.Conn
+	js jetstream.JetStream
+}
+
+func client(t *testing.T, server *testkit.NATSServer) feedClient {
+	t.Helper()
+	nc := server.Conn(t)
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(time.Second)) // a server that stops answers nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	return feedClient{nc, js}
+}
+
+// wantFeed waits until the feed ends where the log does, and fails the test
+// unless message p is event p, byte for byte, for every p.
+func (c feedClient) wantFeed(t *testing.T, s system) {
+	t.Helper()
+	head, err := s.log.Head(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	testkit.Eventually(t, func() error {
+		last, err := feed.LastPosition(t.Context(), c.js)
+		if err == nil && last != head.Position {
+			err = fmt.Errorf("the feed ends at %d, the log at %d", last, head.Position)
+		}
+		return err
+	})
+	consumer, err := c.js.OrderedConsumer(t.Context(), feed.Stream, jetstream.OrderedConsumerConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	messages, err := consumer.Messages()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer messages.Stop()
+	for _, event := range s.events(t) {
+		got, err := messages.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		meta, err := got.Metadata()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := feed.Encode(&event, head.Epoch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if meta.Sequence.Stream != uint64(event.Position) || got.Subject() != want.Subject || string(got.Data()) != string(want.Data) {
+			t.Fatalf("message %d is %s %.300s, want event %d: %s %.300s",
+				meta.Sequence.Stream, got.Subject(), got.Data(), event.Position, want.Subject, want.Data)
+		}
+		for name := range want.Header {
+			if got.Headers().Get(name) != want.Header.Get(name) {
+				t.Errorf("message %d: %s = %q, want %q", event.Position, name, got.Headers().Get(name), want.Header.Get(name))
+			}
+		}
+		if decoded, epoch, err := feed.Decode(got.Data()); err != nil || epoch != head.Epoch || !reflect.DeepEqual(decoded, event) {
+			t.Errorf("message %d does not read as the event that was appended: %v", event.Position, err)
+		}
+	}
+}
+
+// replace deletes the stream and makes it anew with other messages. A relay
+// that works may be faster to fill it, which is as good.
+func (c feedClient) replace(t *testing.T, epoch string, events []config.Event) {
+	t.Helper()
+	if err := c.js.DeleteStream(t.Context(), feed.Stream); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+		t.Fatal(err)
+	}
+	if err := feed.EnsureStream(t.Context(), c.js, 1); err != nil {
+		t.Fatal(err)
+	}
+	if len(events) == 0 {
+		return
+	}
+	if err := feed.Publish(t.Context(), c.js, epoch, events); err != nil && !errors.Is(err, feed.ErrWrongSequence) {
+		t.Fatal(err)
+	}
+}
+
+func TestTheFeedIsTheLog(t *testing.T) {
+	t.Parallel()
+	server := testkit.NATS(t)
+	s := start(t, testkit.DatabaseURL(t, eventlog.Schema), server.URL)
+	for _, value := range []string{`null`, `1e400`, `"<b>&amp;</b> \u2028 ü 😀 \/"`, "\"\u2028\"", `{"b":[1,2.50],"a":{}}`} {
+		s.append(t, set(value, "values.of-every_kind"))
+	}
+	s.append(t, set(`1`, numbered(config.MaxChanges)...))
+	s.append(t, eventlog.Command{Set: config.ChangeSet{
+		Namespace: "ns", Actor: "ann", Reason: "<why>", CorrelationID: "c", RequestID: "r",
+		Changes: []config.Change{
+			{Op: config.Delete, Name: "n1"},
+			{Op: config.SetSchema, Name: config.SchemaStream("a.*"), Value: config.Value(`true`)},
+		},
+	}})
+	// The largest value that there can be, in 12 MB.
+	s.append(t, set(`"`+strings.Repeat(`\ud83d\ude00`, config.MaxStringLength)+`"`, "huge"))
+	client(t, server).wantFeed(t, s)
+}
+
+// What happens to the stream while the relay works is mended without anybody's
+// help, and what was accepted meanwhile is published behind it.
+func TestTheFeedIsMended(t *testing.T) {
+	t.Parallel()
+	server := testkit.NATS(t)
+	s := start(t, testkit.DatabaseURL(t, eventlog.Schema), server.URL)
+	c := client(t, server)
+	for range 4 {
+		s.append(t, set(`1`, "a", "b"))
+	}
+	c.wantFeed(t, s)
+	events := s.events(t)
+	epoch := s.append(t, set(`2`, "a")).Epoch
+	for _, test := range []struct {
+		name   string
+		happen func(*testing.T)
+	}{
+		{"the stream is deleted", func(t *testing.T) {
+			if err := c.js.DeleteStream(t.Context(), feed.Stream); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"the stream lost everything", func(t *testing.T) { c.replace(t, epoch, nil) }},
+		{"the stream lost its tail", func(t *testing.T) { c.replace(t, epoch, events[:4]) }},
+		{"the stream lost half of a change set", func(t *testing.T) { c.replace(t, epoch, events[:5]) }},
+		{"the server was away", func(t *testing.T) {
+			server.Stop()
+			for i := range 3 { // a write needs no NATS
+				s.write(t, "PUT", "/v2/namespaces/ns/configs/away", `{"value":`+strconv.Itoa(i)+`}`)
+			}
+			server.Restart(t)
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c.wantFeed(t, s)
+			test.happen(t)
+			s.append(t, set(`3`, "a", "b"))
+			c.wantFeed(t, s)
+		})
+	}
+}
+
+// Two services on one database relay in turns. The lock is for economy only:
+// relays that do not ask for it, as one that slept through the loss of it, can
+// publish nothing twice and nothing out of order.
+func TestRelaysRace(t *testing.T) {
+	t.Parallel()
+	server := testkit.NATS(t)
+	database := testkit.DatabaseURL(t, eventlog.Schema)
+	both := []system{start(t, database, server.URL), start(t, database, server.URL)}
+	writing, written := context.WithCancel(t.Context())
+	var zombies, writers sync.WaitGroup
+	for _, s := range both {
+		zombies.Go(func() {
+			for writing.Err() == nil {
+				at, err := s.relay.findPlace(t.Context())
+				if err == nil {
+					_, err = s.relay.drain(t.Context(), at)
+				}
+				if err != nil && !errors.Is(err, feed.ErrWrongSequence) {
+					t.Errorf("a relay without the lock: %v", err)
+				}
+			}
+		})
+		for w := range 4 {
+			writers.Go(func() {
+				for i := range 20 {
+					if _, err := s.log.Append(t.Context(), set(strconv.Itoa(i), "shared", "own"+strconv.Itoa(w))); err != nil {
+						t.Errorf("append: %v", err)
+					}
+				}
+			})
+		}
+	}
+	writers.Wait()
+	written()
+	zombies.Wait()
+	c := client(t, server)
+	c.wantFeed(t, both[0])
+
+	leads := func(s system) bool { return s.relay.Status().Leader }
+	testkit.Eventually(t, func() error {
+		if leads(both[0]) == leads(both[1]) {
+			return fmt.Errorf("leaders: %v and %v", leads(both[0]), leads(both[1]))
+		}
+		return nil
+	})
+	leader, standby := both[0], both[1]
+	if leads(standby) {
+		leader, standby = standby, leader
+	}
+	leader.Stop()
+	standby.append(t, set(`"after the leader's end"`, "shared"))
+	c.wantFeed(t, standby)
+}
+
+// What is in the feed and not in the log is for a person to look at: the relay
+// publishes nothing over it, says why, and goes on by itself once it is mended.
+func TestTheRelayHalts(t *testing.T) {
+	t.Parallel()
+	server := testkit.NATS(t)
+	database := testkit.DatabaseURL(t, eventlog.Schema)
+	c := client(t, server)
+	first := start(t, database, server.URL)
+	epoch := first.append(t, set(`1`, "a", "b", "c")).Epoch
+	c.wantFeed(t, first)
+	first.Stop()
+
+	for name, test := range map[string]struct {
+		epoch string
+		spoil func(events []config.Event) []config.Event
+		why   string
+	}{
+		"the feed is ahead of the log": {epoch, func(events []config.Event) []config.Event {
+			extra := events[len(events)-1]
+			extra.Position++
+			extra.Version++
+			extra.Commit++
+			return append(events, extra)
+		}, "the feed is ahead of the log"},
+		"the feed is of another log": {
+			"0191f3a2-0000-7000-8000-000000000000", func(events []config.Event) []config.Event { return events }, "the feed is of another log",
+		},
+		"the last message is another event": {epoch, func(events []config.Event) []config.Event {
+			events[len(events)-1].Hash[0]++
+			return events
+		}, "is not event"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			reader := start(t, database, noNATS)
+			events := test.spoil(reader.events(t))
+			reader.Stop()
+			c.replace(t, test.epoch, events)
+			spoiled, err := feed.ReadTail(t.Context(), c.js)
+			if err != nil || spoiled.Position != events[len(events)-1].Position {
+				t.Fatalf("the spoiled feed ends with %+v, %v", spoiled, err)
+			}
+
+			s := start(t, database, server.URL)
+			halted := func() error {
+				if _, err := feed.RequestHead(t.Context(), c.nc); err == nil || !strings.Contains(err.Error(), test.why) {
+					return fmt.Errorf("the head is answered with %v, want why the relay has halted: %s", err, test.why)
+				}
+				return nil
+			}
+			testkit.Eventually(t, halted)
+			if test.epoch != epoch || spoiled.Position <= int64(len(events)) {
+				s.write(t, "PUT", "/v2/namespaces/ns/configs/a", `{"value":"accepted all the same"}`)
+			}
+			if err := halted(); err != nil {
+				t.Error(err)
+			}
+			if tail, err := feed.ReadTail(t.Context(), c.js); err != nil || tail != spoiled {
+				t.Errorf("the feed ends with %+v, %v; it was %+v", tail, err, spoiled)
+			}
+
+			if err := c.js.DeleteStream(t.Context(), feed.Stream); err != nil {
+				t.Fatal(err)
+			}
+			c.wantFeed(t, s)
+			testkit.Eventually(t, func() error {
+				head, err := feed.RequestHead(t.Context(), c.nc)
+				if err == nil && head.Epoch != epoch {
+					err = fmt.Errorf("head %+v, want epoch %s", head, epoch)
+				}
+				return err
+			})
+			s.Stop()
+		})
+	}
+}
