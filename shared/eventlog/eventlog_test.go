@@ -263,38 +263,58 @@ func TestReadKeepsChangeSetsWhole(t *testing.T) {
 func TestReadIsBoundedInSize(t *testing.T) {
 	t.Parallel()
 	log := open(t, testkit.Database(t, eventlog.Schema))
-	big, err := config.StringValue(strings.Repeat("x", 900_000))
-	if err != nil {
-		t.Fatal(err)
+	big := `"` + strings.Repeat("x", 850_000) + `"`
+	for i := range 5 {
+		mustAppend(t, log, set("n"+strconv.Itoa(i), big))
 	}
-	for i := range 6 {
-		mustAppend(t, log, set("n"+strconv.Itoa(i), string(big)))
-	}
-	events, err := log.Read(t.Context(), 0, config.MaxChanges)
-	if err != nil || len(events) != 5 {
-		t.Errorf("read %d events, %v; want the 5 that pass 4 MiB", len(events), err)
-	}
-	if n := len(checkLog(t, log)); n != 6 {
-		t.Errorf("the log has %d events, want 6", n)
+	mustAppend(t, log, set("small", `1`))
+	for _, test := range []struct{ after, want int64 }{{0, 5}, {5, 1}} {
+		events, err := log.Read(t.Context(), test.after, config.MaxChanges)
+		if err != nil || int64(len(events)) != test.want {
+			t.Errorf("read %d events after %d, %v; want %d: five pass 4 MiB", len(events), test.after, err, test.want)
+		}
 	}
 }
 
-func TestDatabaseDown(t *testing.T) {
-	t.Parallel()
+// nowhere is a pool of a server that does not answer.
+func nowhere(t *testing.T) *pgxpool.Pool {
+	t.Helper()
 	pool, err := pg.Open(t.Context(), "postgres://nobody@127.0.0.1:1/none?sslmode=disable", "test")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer pool.Close()
-	log := open(t, pool)
+	t.Cleanup(pool.Close)
+	return pool
+}
+
+func TestDatabaseDown(t *testing.T) {
+	t.Parallel()
+	log := open(t, nowhere(t))
 	if _, err := log.Append(t.Context(), set("a", `1`)); config.CodeOf(err) != config.Unavailable {
 		t.Errorf("append without a database: %v", err)
+	}
+	for what, read := range map[string]func() error{
+		"head":       func() error { _, err := log.Head(t.Context()); return err },
+		"events":     func() error { _, err := log.Read(t.Context(), 0, config.MaxChanges); return err },
+		"hash":       func() error { _, err := log.HashAt(t.Context(), 1); return err },
+		"verify":     func() error { _, err := log.Verify(t.Context(), 1, 0, nil); return err },
+		"position":   func() error { _, err := log.PositionAt(t.Context(), time.Now()); return err },
+		"names":      func() error { _, err := log.Names(t.Context(), "ns"); return err },
+		"changed":    func() error { _, err := log.ChangedSince(t.Context(), "ns", 0); return err },
+		"states":     func() error { _, err := log.States(t.Context(), "ns", nil, 0); return err },
+		"change set": func() error { _, err := log.ChangeSet(t.Context(), "ns", "c"); return err },
+		"known":      func() error { _, _, err := log.Known(t.Context(), eventlog.Command{Key: "k"}); return err },
+		"values":     func() error { return log.Values(t.Context(), "ns", "*", 0, true, nil) },
+	} {
+		if err := read(); !pg.IsUnavailable(err) {
+			t.Errorf("%s without a database: %v", what, err)
+		}
 	}
 }
 
 func TestAppendAfterClose(t *testing.T) {
 	t.Parallel()
-	log := eventlog.Open(testkit.Database(t, eventlog.Schema), eventlog.Options{Logger: discard})
+	log := eventlog.Open(nowhere(t), eventlog.Options{Logger: discard})
 	log.Close()
 	if _, err := log.Append(t.Context(), set("a", `1`)); config.CodeOf(err) != config.Unavailable {
 		t.Errorf("append after Close: %v", err)
