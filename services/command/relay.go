@@ -28,6 +28,9 @@ const (
 	relayPause = 500 * time.Millisecond
 	// haltedPause is how often a halted relay looks whether it was mended.
 	haltedPause = 10 * time.Second
+	// streamTimeout bounds a look at the stream. A server that is stopped
+	// leaves the last request without an answer, and the relay waits for it.
+	streamTimeout = 2 * time.Second
 	// publishTimeout bounds one batch.
 	publishTimeout = 10 * time.Second
 )

@@ -75,7 +75,7 @@ func New(ctx context.Context, o Options, logger *slog.Logger) (*Service, error) 
 		s.pool.Close()
 		return nil, err
 	}
-	js, err := jetstream.New(s.nc)
+	js, err := jetstream.New(s.nc, jetstream.WithDefaultTimeout(streamTimeout))
 	if err != nil {
 		return nil, fmt.Errorf("jetstream: %w", err)
 	}
