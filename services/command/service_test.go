@@ -84,13 +84,9 @@ func decode[T any](t *testing.T, got contract.Answer) T {
 	return v
 }
 
-// events reads the whole log, after its chain was found valid.
+// events reads the whole log.
 func (s system) events(t *testing.T) []config.Event {
 	t.Helper()
-	v, err := s.log.Verify(t.Context(), 1, 0, nil)
-	if err != nil || !v.Valid {
-		t.Fatalf("verify: %+v, %v", v, err)
-	}
 	var events []config.Event
 	for {
 		page, err := s.log.Read(t.Context(), int64(len(events)), config.MaxChanges)
@@ -103,9 +99,13 @@ func (s system) events(t *testing.T) []config.Event {
 	}
 }
 
-// wantEvents fails the test unless the log has that many events.
+// wantEvents fails the test unless the log has that many events, in a valid
+// chain.
 func (s system) wantEvents(t *testing.T, want int) {
 	t.Helper()
+	if v, err := s.log.Verify(t.Context(), 1, 0, nil); err != nil || !v.Valid {
+		t.Errorf("verify: %+v, %v", v, err)
+	}
 	if n := len(s.events(t)); n != want {
 		t.Errorf("the log has %d events, want %d", n, want)
 	}
