@@ -99,6 +99,15 @@ func (s system) events(t *testing.T) []config.Event {
 	}
 }
 
+func (s system) epoch(t *testing.T) string {
+	t.Helper()
+	head, err := s.log.Head(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return head.Epoch
+}
+
 // wantEvents fails the test unless the log has that many events, in a valid
 // chain.
 func (s system) wantEvents(t *testing.T, want int) {
