@@ -39,7 +39,8 @@ type Answer struct {
 	Body   string
 }
 
-// Do sends a request; headers are pairs of name and value.
+// Do sends a request and holds the answer against the OpenAPI document; headers
+// are pairs of name and value.
 func (a API) Do(t testing.TB, method, path, body string, headers ...string) Answer {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), method, a.URL+path, strings.NewReader(body))
@@ -58,7 +59,21 @@ func (a API) Do(t testing.TB, method, path, body string, headers ...string) Answ
 	if err != nil {
 		t.Fatalf("%s %s: %v", method, path, err)
 	}
-	return Answer{response.StatusCode, response.Header, string(text)}
+	got := Answer{response.StatusCode, response.Header, string(text)}
+	got.check(t, request)
+	return got
+}
+
+// check fails the test when the answer is not one of the OpenAPI document.
+func (g Answer) check(t testing.TB, request *http.Request) {
+	t.Helper()
+	documented, err := theDocument()
+	if err != nil {
+		t.Fatalf("the OpenAPI document: %v", err)
+	}
+	if err := documented.check(request, g); err != nil {
+		t.Errorf("%s %s answered %d %.300q, which is not as documented: %v", request.Method, request.URL.Path, g.Status, g.Body, err)
+	}
 }
 
 // want fails the test unless the answer is this one.
