@@ -126,7 +126,7 @@ var errEpoch = config.Errorf(config.EpochMismatch, "the position belongs to anot
 func (r *read) reached(c echo.Context, seen config.Token) error {
 	c.Response().Header().Set("Config-Position", seen.String())
 	switch {
-	case r.wanted.Epoch != "" && r.wanted.Epoch != seen.Epoch:
+	case r.wanted.OfOtherLog(seen):
 		return errEpoch
 	case seen.Position < r.wanted.Position:
 		return config.Errorf(config.Unavailable, "the state has reached position %d, not %d yet: try again", seen.Position, r.wanted.Position)
@@ -137,7 +137,7 @@ func (r *read) reached(c echo.Context, seen config.Token) error {
 // memory returns a state from memory that has what the read wants.
 func (s *Service) memory(c echo.Context, r *read) (*state, error) {
 	now, err := s.view.now()
-	if err == nil && now.position < r.wanted.Position && (r.wanted.Epoch == "" || r.wanted.Epoch == now.epoch) {
+	if err == nil && now.position < r.wanted.Position && !r.wanted.OfOtherLog(now.token()) {
 		ctx, cancel := context.WithTimeout(c.Request().Context(), r.wait)
 		defer cancel()
 		now, err = s.view.wait(ctx, r.wanted.Position)

@@ -170,7 +170,7 @@ func (s *Service) readTables(ctx context.Context, wanted config.Token, read func
 	for {
 		checkpoint, err := read(ctx)
 		seen := checkpoint.Token()
-		if err != nil || seen.Position >= wanted.Position || wanted.Epoch != "" && seen.Epoch != wanted.Epoch {
+		if err != nil || seen.Position >= wanted.Position || wanted.OfOtherLog(seen) {
 			return seen, err
 		}
 		select {

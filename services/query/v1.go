@@ -25,7 +25,7 @@ func (s *Service) stateV1(ctx context.Context) (*state, error) {
 		return nil, err
 	}
 	announced := s.announced.Load()
-	if announced == nil || announced.Epoch != now.epoch || announced.Position <= now.position {
+	if announced == nil || announced.OfOtherLog(now.token()) || announced.Position <= now.position {
 		return now, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, announcedWithin)

@@ -147,10 +147,12 @@ func startOf(c echo.Context, now *state) (config.Token, error) {
 	if err != nil {
 		return start, err
 	}
-	if start.Epoch != "" && start.Epoch != now.epoch {
+	if start.OfOtherLog(now.token()) {
 		return start, errEpoch
 	}
-	start.Epoch = now.epoch
+	if start.Epoch == "" {
+		start.Epoch = now.epoch
+	}
 	return start, nil
 }
 

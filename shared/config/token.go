@@ -8,13 +8,18 @@ import (
 // Token is a position together with the log that it belongs to. Its text form
 // is "epoch:position". A log that was restored from a backup has a new epoch,
 // so that a position of the lost tail can't be mistaken for one of the new. The
-// zero Token, ":0", is before the first event of any log.
+// zero Token, ":0", is of a state that has seen no event and so does not know its
+// log; as a wish it asks for nothing.
 type Token struct {
 	Epoch    string
 	Position int64
 }
 
 func (t Token) String() string { return t.Epoch + ":" + strconv.FormatInt(t.Position, 10) }
+
+// OfOtherLog reports whether the two are of different logs, as far as both know
+// theirs.
+func (t Token) OfOtherLog(u Token) bool { return t.Epoch != "" && u.Epoch != "" && t.Epoch != u.Epoch }
 
 // ParseToken reads "epoch:position".
 func ParseToken(s string) (Token, error) {
