@@ -61,6 +61,10 @@ func (s *Service) entries(c echo.Context, kind string, fetch func(ctx context.Co
 	}
 	var entries []readmodel.Entry
 	saw, err := s.tables(c, &r, func(ctx context.Context, position int64) (checkpoint readmodel.Checkpoint, err error) {
+		if position == 0 { // before the first event; to the queries it is no bound
+			entries = nil
+			return s.store.Checkpoint(ctx)
+		}
 		entries, checkpoint, err = fetch(ctx, next.Before, position, limit+1)
 		return checkpoint, err
 	})
