@@ -233,6 +233,7 @@ type schemaItem struct {
 	UpdatedAt time.Time    `json:"updated_at"`
 	UpdatedBy string       `json:"updated_by"`
 	Reason    string       `json:"reason"`
+	Final     *bool        `json:"final,omitempty"` // of a read of the past
 }
 
 func schemaOf(row *readmodel.Row) schemaItem {
@@ -270,7 +271,12 @@ func (s *Service) getSchema(c echo.Context) error {
 	if notModified(c, etag(row.Version)) {
 		return nil
 	}
-	return c.JSON(http.StatusOK, schemaOf(&row))
+	answer := schemaOf(&row)
+	if r.past {
+		final := r.final(saw)
+		answer.Final = &final
+	}
+	return c.JSON(http.StatusOK, answer)
 }
 
 func (s *Service) listSchemas(c echo.Context) error {
