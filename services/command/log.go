@@ -96,8 +96,10 @@ func (s *Service) getEvents(c echo.Context) error {
 			e.Actor, e.Reason, e.CorrelationID, e.RequestID, e.RecordedAt, e.Data, hex.EncodeToString(e.Hash[:]),
 		})
 	}
+	// A later write adds to an answer that ends where the log does.
+	full := int64(len(items)) == limit || len(items) > 0 && items[len(items)-1].Position < head.Position
 	c.Response().Header().Set("Config-Position", head.Token().String())
-	return c.JSON(http.StatusOK, map[string]any{"items": items, "position": head.Position, "final": true})
+	return c.JSON(http.StatusOK, map[string]any{"items": items, "position": head.Position, "final": full})
 }
 
 // getVerify walks the chain and answers whether it holds, or the first position
@@ -111,12 +113,16 @@ func (s *Service) getVerify(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	if to > 0 && from > to {
+		return config.Errorf(config.Invalid, "from is after to")
+	}
 	// The walk may take longer than any other request.
 	_ = http.NewResponseController(c.Response()).SetWriteDeadline(time.Time{})
 	v, err := s.log.Verify(c.Request().Context(), from, to, nil)
 	if err != nil {
 		return err
 	}
+	c.Response().Header().Set("Config-Position", config.Token{Epoch: v.Epoch, Position: v.To}.String())
 	answer := struct {
 		eventlog.Verification
 		Hash string `json:"hash,omitempty"`

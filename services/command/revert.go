@@ -131,6 +131,9 @@ func checkNames(names []string) error {
 // between, the plan is made anew.
 func (s *Service) rewrite(c echo.Context, cmd eventlog.Command, dryRun bool, makePlan func(context.Context) ([]planned, error)) error {
 	ctx := c.Request().Context()
+	if h := c.Request().Header; h.Get("If-Match") != "" || h.Get("If-None-Match") != "" {
+		return config.Errorf(config.Invalid, "a revert or copy has no ETag: leave out If-Match and If-None-Match")
+	}
 	if err := config.CheckNamespace(cmd.Set.Namespace); err != nil {
 		return err
 	}

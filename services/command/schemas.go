@@ -79,7 +79,7 @@ func (s *Service) putSchema(c echo.Context) error {
 		// The namespace must not change between the look at its values and
 		// the event: Since makes sure of it under the head's lock.
 		var found []violation
-		var head int64
+		var head eventlog.Head
 		if head, found, err = s.violations(c.Request().Context(), cmd.Set.Namespace, pattern, false, check); err != nil {
 			return err
 		}
@@ -87,7 +87,7 @@ func (s *Service) putSchema(c echo.Context) error {
 			return brokenBy(found)
 		}
 		if !body.Force {
-			cmd.Since = &head
+			cmd.Since = &head.Position
 		}
 		out, err = s.log.Append(c.Request().Context(), cmd)
 		known = err == nil
@@ -120,13 +120,15 @@ func (s *Service) drySchema(c echo.Context, cmd eventlog.Command, pattern string
 	if err != nil {
 		return err
 	}
+	position := head.Position
 	stream := cmd.Set.Changes[0].Name
-	now, err := s.log.States(ctx, cmd.Set.Namespace, []string{stream}, head)
+	now, err := s.log.States(ctx, cmd.Set.Namespace, []string{stream}, position)
 	if err != nil {
 		return err
 	}
+	c.Response().Header().Set("Config-Position", head.Token().String())
 	return c.JSON(http.StatusOK, schemaWritten{
-		Namespace: cmd.Set.Namespace, Pattern: pattern, DryRun: true, Version: now[stream].Version + 1, Position: head, Violations: found,
+		Namespace: cmd.Set.Namespace, Pattern: pattern, DryRun: true, Version: now[stream].Version + 1, Position: position, Violations: found,
 	})
 }
 
@@ -149,11 +151,11 @@ func (s *Service) deleteSchema(c echo.Context) error {
 }
 
 // violations looks at the values that names matching the pattern have, and with
-// past also at those that they had, as of the returned position.
-func (s *Service) violations(ctx context.Context, namespace, pattern string, past bool, check func(config.Value) []config.Fault) (int64, []violation, error) {
+// past also at those that they had, as of the returned head.
+func (s *Service) violations(ctx context.Context, namespace, pattern string, past bool, check func(config.Value) []config.Fault) (eventlog.Head, []violation, error) {
 	head, err := s.log.Head(ctx)
 	if err != nil {
-		return 0, nil, err
+		return head, nil, err
 	}
 	found := []violation{}
 	err = s.log.Values(ctx, namespace, pattern, head.Position, past, func(e *config.Event, current bool) error {
@@ -166,7 +168,7 @@ func (s *Service) violations(ctx context.Context, namespace, pattern string, pas
 		}
 		return nil
 	})
-	return head.Position, found, err
+	return head, found, err
 }
 
 func brokenBy(found []violation) error {

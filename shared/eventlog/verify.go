@@ -43,6 +43,9 @@ func (l *Log) Verify(ctx context.Context, from, to int64, progress func(position
 	if to > 0 && to < head.Position {
 		v.To = to
 	}
+	if v.From > v.To+1 {
+		return Verification{}, config.Errorf(config.Invalid, "there is no event %d: the log ends at %d", v.From, head.Position)
+	}
 	before, err := l.before(ctx, v.From)
 	if err != nil {
 		return Verification{}, err
