@@ -1,6 +1,8 @@
 package command
 
 import (
+	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -111,20 +113,25 @@ func (s *Service) postChanges(c echo.Context) error {
 		return config.Errorf(config.Invalid, "a change set has no ETag: use expected_version in its changes")
 	}
 	var body struct {
-		Reason  string `json:"reason"`
-		Changes []struct {
-			Op       config.Op    `json:"op"`
-			Name     string       `json:"name"`
-			Value    config.Value `json:"value"`
-			Expected *int64       `json:"expected_version"`
-		} `json:"changes"`
+		Reason  string            `json:"reason"`
+		Changes []json.RawMessage `json:"changes"`
 	}
 	if err := service.DecodeJSON(r.body, &body); err != nil {
 		return err
 	}
 	r.command.Set.Reason = body.Reason
-	for i, change := range body.Changes {
+	for i, raw := range body.Changes {
 		at := "/changes/" + strconv.Itoa(i)
+		var change struct {
+			Op       config.Op    `json:"op"`
+			Name     string       `json:"name"`
+			Value    config.Value `json:"value"`
+			Expected *int64       `json:"expected_version"`
+		}
+		// Each on its own: encoding/json does not say in which a fault is.
+		if err := service.DecodeJSON(raw, &change); err != nil {
+			return within(at, err)
+		}
 		if change.Op != config.Set && change.Op != config.Delete {
 			return fault(at+"/op", "use \"set\" or \"delete\"")
 		}
@@ -163,6 +170,21 @@ func parseMember(member string, raw config.Value) (config.Value, error) {
 // fault refuses a body for one member.
 func fault(pointer, detail string) error {
 	return &config.Error{Code: config.Invalid, Detail: pointer[1:] + " " + detail, Faults: []config.Fault{{Pointer: pointer, Detail: detail}}}
+}
+
+// within turns pointers into a part of the body to pointers into the whole.
+func within(at string, err error) error {
+	refusal := config.Errorf(config.CodeOf(err), "%s: %s", at[1:], err)
+	var inner *config.Error
+	if errors.As(err, &inner) {
+		for _, f := range inner.Faults {
+			refusal.Faults = append(refusal.Faults, config.Fault{Pointer: at + f.Pointer, Detail: f.Detail})
+		}
+	}
+	if refusal.Faults == nil {
+		refusal.Faults = []config.Fault{{Pointer: at, Detail: err.Error()}}
+	}
+	return refusal
 }
 
 // ofOne turns the pointers of a change set of one into those of its own body.
