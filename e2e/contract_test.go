@@ -17,4 +17,5 @@ func TestContract(t *testing.T) {
 		url = "http://127.0.0.1:4000"
 	}
 	t.Run("v1", func(t *testing.T) { contract.V1(t, contract.New(url)) })
+	t.Run("v2", func(t *testing.T) { contract.V2(t, contract.New(url)) })
 }

@@ -52,4 +52,5 @@ func TestContract(t *testing.T) {
 	t.Parallel()
 	api := contract.New(startSystem(t))
 	t.Run("v1", func(t *testing.T) { contract.V1(t, api) })
+	t.Run("v2", func(t *testing.T) { contract.V2(t, api) })
 }
