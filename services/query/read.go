@@ -162,6 +162,11 @@ func (s *Service) tables(c echo.Context, r *read, f func(ctx context.Context, po
 			return saw, err
 		}
 		saw, err = f(ctx, r.position)
+		if !r.time.IsZero() {
+			// The answer is as old as the state in which the time became a
+			// position, and f may have seen a newer one.
+			saw = r.resolved
+		}
 		return saw, err
 	})
 	if err != nil {

@@ -183,8 +183,8 @@ func (s *Service) atV1(c echo.Context) error {
 		if err != nil {
 			return checkpoint, err
 		}
-		row, checkpoint, err = s.store.Get(ctx, config.DefaultNamespace, name, position)
-		return checkpoint, err
+		row, _, err = s.store.Get(ctx, config.DefaultNamespace, name, position)
+		return checkpoint, err // the state in which the time became a position
 	})
 	if err != nil {
 		return err
