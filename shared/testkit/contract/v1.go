@@ -61,7 +61,20 @@ func (a API) Do(t testing.TB, method, path, body string, headers ...string) Answ
 	}
 	got := Answer{response.StatusCode, response.Header, string(text)}
 	got.check(t, request)
+	if got.Header.Get("Config-Applied") == "false" {
+		a.awaitReaders(t, got.Header.Get("Config-Position"))
+	}
 	return got
+}
+
+// awaitReaders waits until all readers have a position. A v1 write that says it
+// could not within its second is answered as promised: on a busy machine a test
+// waits, as a client would.
+func (a API) awaitReaders(t testing.TB, position string) {
+	t.Helper()
+	for _, path := range []string{"/v2/namespaces/default/configs?limit=1&", "/v2/namespaces/default/configs/x/history?"} { // memory, tables
+		a.Do(t, "GET", path+"wait="+patience+"&min_position="+position, "").is(t, 200)
+	}
 }
 
 // check fails the test when the answer is not one of the OpenAPI document.

@@ -27,9 +27,10 @@ func listing(t *testing.T, s *space) {
 	s.get(t, "configs?prefix=zzz").lists(t, "/items", "/name")
 	for _, query := range []string{"configs?limit=2", "configs?limit=3&prefix=", "configs?limit=7", "configs?limit=1&at_position=" + got.at("/position")} {
 		var all []string
-		for page := s.get(t, query); ; page = s.get(t, query+"&page_token="+page.at("/next_page_token")) {
+		first := s.get(t, query)
+		for page := first; ; page = s.get(t, query+"&page_token="+page.at("/next_page_token")) {
 			all = append(all, page.is(t, 200).all("/items", "/name")...)
-			if page.at("/position") != got.at("/position") || page.at("/final") != strconv.FormatBool(strings.Contains(query, "at_position")) {
+			if page.at("/position") != first.at("/position") || page.at("/final") != strconv.FormatBool(strings.Contains(query, "at_position")) {
 				t.Errorf("%s: a page of position %s, final %s", query, page.at("/position"), page.at("/final"))
 			}
 			if page.at("/next_page_token") == "" {
