@@ -202,6 +202,23 @@ func (l *Log) appendBatch(batch []*pending) {
 	}
 }
 
+// clockTolerance is how far the last event may be before the clock without a
+// warning: a large batch is stamped some hundred microseconds ahead.
+const clockTolerance = time.Second
+
+// watchClock warns once when the database's clock was set back. Until it has
+// caught up, events are stamped a microsecond after each other.
+func (l *Log) watchClock(ahead time.Duration) {
+	if behind := ahead > clockTolerance; behind != l.behind {
+		l.behind = behind
+		if behind {
+			l.logger.Warn("the database's clock was set back: times go on from the last event", "behind", ahead.Round(time.Millisecond).String())
+		} else {
+			l.logger.Info("the database's clock has caught up")
+		}
+	}
+}
+
 // inDoubtError says that the connection broke at COMMIT: the batch whose first
 // event is first with id firstID is either all there or not at all.
 type inDoubtError struct {

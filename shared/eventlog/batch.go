@@ -20,7 +20,8 @@ import (
 // wait.
 const (
 	beginSQL = `begin isolation level read committed`
-	lockSQL  = `select epoch::text, position, greatest(recorded_at + interval '1 microsecond', clock_timestamp()), hash
+	lockSQL  = `select epoch::text, position, greatest(recorded_at + interval '1 microsecond', clock_timestamp()), hash,
+			recorded_at - clock_timestamp()
 		from eventstore.log_head for update`
 	knownSQL = `select command_id::text, request_hash, outcome from eventstore.commands
 		where command_id = any($1::text[]::uuid[])`
@@ -70,7 +71,8 @@ func (k knownCommand) replay(cmd Command) (Outcome, error) {
 // batchState is what a batch decides against: the log's head and the present
 // state of the streams it touches, advanced command by command.
 type batchState struct {
-	head    Head // RecordedAt is the earliest that the next event may have
+	head    Head          // RecordedAt is the earliest that the next event may have
+	ahead   time.Duration // of the last event, before the clock
 	known   map[string]knownCommand
 	states  map[streamKey]config.State
 	schemas map[string][]config.Schema // by namespace; nil when not enforced
@@ -107,6 +109,7 @@ func (l *Log) tryBatch(batch []*pending, doubt *inDoubtError) (err error) {
 		}
 		return nil
 	}
+	l.watchClock(state.ahead)
 	events, err := state.decide(batch, l.check)
 	if err != nil {
 		return err
@@ -155,7 +158,7 @@ func (l *Log) load(ctx context.Context, conn *pgx.Conn, batch []*pending, doubt 
 	var pipeline pgx.Batch
 	pipeline.Queue(beginSQL)
 	pipeline.Queue(lockSQL).QueryRow(func(row pgx.Row) (err error) {
-		s.head, err = scanHead(row)
+		s.head, err = scanHead(row, &s.ahead)
 		return err
 	})
 	if doubt != nil {

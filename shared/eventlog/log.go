@@ -54,6 +54,7 @@ type Log struct {
 	appended chan struct{}
 	stop     chan struct{}
 	stopped  chan struct{}
+	behind   bool // the clock is behind the log's last event; of the batcher alone
 }
 
 // Open starts the batcher on a pool whose database has [Schema]. It does not
@@ -114,10 +115,11 @@ func (l *Log) HashAt(ctx context.Context, position int64) (config.Hash, error) {
 	return config.Hash(hash), nil
 }
 
-func scanHead(row pgx.Row) (Head, error) {
+// scanHead reads a head, and what the statement has beside it.
+func scanHead(row pgx.Row, more ...any) (Head, error) {
 	var h Head
 	var hash []byte
-	if err := row.Scan(&h.Epoch, &h.Position, &h.RecordedAt, &hash); err != nil {
+	if err := row.Scan(append([]any{&h.Epoch, &h.Position, &h.RecordedAt, &hash}, more...)...); err != nil {
 		return Head{}, err
 	}
 	h.RecordedAt = h.RecordedAt.UTC()
