@@ -14,8 +14,10 @@ import (
 	"github.com/config-api/config-api/shared/config"
 )
 
-// schemaLocation is the base URI of every schema. It is never fetched.
-const schemaLocation = "config-api:schema"
+// schemaLocation is the base URI of every schema. It is never fetched. It has a
+// path, so that a relative reference leads out of the schema, where it is
+// refused: against an opaque URI it would mean the schema itself.
+const schemaLocation = "config-api:///schema"
 
 // schemas compiles JSON Schemas (draft 2020-12) and keeps the compiled ones.
 type schemas struct {
