@@ -149,7 +149,7 @@ func (s *system) wantFold(t testing.TB, events []config.Event) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	history, _, err := s.store.Audit(t.Context(), readmodel.AuditQuery{Limit: len(events) + 1})
+	history, _, err := s.store.Audit(t.Context(), readmodel.AuditQuery{Until: readmodel.Latest, Limit: len(events) + 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -178,14 +178,11 @@ func (s *Service) tables(c echo.Context, r *read, f func(ctx context.Context, po
 	return saw, r.reached(c, saw.Token())
 }
 
-// latest stands for a position that no event has yet.
-const latest = int64(1) << 62
-
 // resolve sets the position of the read.
 func (s *Service) resolve(ctx context.Context, r *read) (readmodel.Checkpoint, error) {
 	switch {
 	case !r.past:
-		r.position = latest
+		r.position = readmodel.Latest
 	case !r.time.IsZero():
 		var err error
 		r.position, r.resolved, err = s.store.PositionAt(ctx, r.time)

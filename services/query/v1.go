@@ -120,7 +120,7 @@ func (s *Service) historyV1(c echo.Context) error {
 	position, err := s.tablesV1(c.Request().Context(), func(ctx context.Context) (readmodel.Checkpoint, error) {
 		events = events[:0]
 		for after := int64(0); ; {
-			page, checkpoint, err := s.store.History(ctx, config.DefaultNamespace, name, readmodel.HistoryQuery{After: after, Limit: maxLimit})
+			page, checkpoint, err := s.store.History(ctx, config.DefaultNamespace, name, readmodel.HistoryQuery{After: after, Until: readmodel.Latest, Limit: maxLimit})
 			if err != nil {
 				return checkpoint, err
 			}

@@ -7,19 +7,19 @@ import (
 	"time"
 )
 
-// AuditQuery says which events; an empty field is no filter.
+// AuditQuery says which events; an empty text or time is no filter.
 type AuditQuery struct {
 	Namespace, Name, Prefix, Actor, CorrelationID string
 	From, To                                      time.Time // recorded at or after, at or before
 	Before                                        int64     // continue before this position; 0 begins
-	Until                                         int64     // none after this position; 0 is no bound
+	Until                                         int64     // none after this position; [Latest] is no bound
 	Limit                                         int
 }
 
 // Audit returns events of all configs, newest first.
 func (s *Store) Audit(ctx context.Context, q AuditQuery) ([]Entry, Checkpoint, error) {
-	where := []string{"true"}
-	var args []any
+	where := []string{"position <= $1"}
+	args := []any{q.Until}
 	filter := func(condition string, arg any) {
 		args = append(args, arg)
 		where = append(where, fmt.Sprintf(condition, len(args)))
@@ -46,9 +46,6 @@ func (s *Store) Audit(ctx context.Context, q AuditQuery) ([]Entry, Checkpoint, e
 	}
 	if q.Before > 0 {
 		filter("position < $%d", q.Before)
-	}
-	if q.Until > 0 {
-		filter("position <= $%d", q.Until)
 	}
 	args = append(args, q.Limit)
 	sql := `select ` + entryColumns + ` from $history where ` + strings.Join(where, " and ") +

@@ -208,7 +208,7 @@ func (m model) namespaces(position int64) []readmodel.Namespace {
 func (m model) history(namespace, name string, q readmodel.HistoryQuery) []readmodel.Entry {
 	found := m.filter(func(e readmodel.Entry) bool {
 		continues := q.After == 0 || !q.Descending && e.Position > q.After || q.Descending && e.Position < q.After
-		return e.Namespace == namespace && e.Name == name && continues && (q.Until == 0 || e.Position <= q.Until)
+		return e.Namespace == namespace && e.Name == name && continues && e.Position <= q.Until
 	})
 	if q.Descending {
 		slices.Reverse(found)
@@ -238,7 +238,7 @@ func (m model) audit(q readmodel.AuditQuery) []readmodel.Entry {
 			strings.HasPrefix(e.Name, q.Prefix) && (q.Actor == "" || e.UpdatedBy == q.Actor) &&
 			(q.CorrelationID == "" || e.CorrelationID == q.CorrelationID) &&
 			(q.From.IsZero() || !e.UpdatedAt.Before(q.From)) && (q.To.IsZero() || !e.UpdatedAt.After(q.To)) &&
-			(q.Before == 0 || e.Position < q.Before) && (q.Until == 0 || e.Position <= q.Until)
+			(q.Before == 0 || e.Position < q.Before) && e.Position <= q.Until
 	})
 	slices.Reverse(found)
 	return upTo(q.Limit, found)

@@ -10,6 +10,9 @@ import (
 	"github.com/config-api/config-api/shared/config"
 )
 
+// Latest stands for the present: it is a position that no event has yet.
+const Latest = int64(1) << 62
+
 // All reads of the past are walks of an index that stop when they have what
 // they need: what they cost does not depend on how much history there is.
 
@@ -147,19 +150,13 @@ func (s *Store) list(ctx context.Context, namespace, from, to, after string, lim
 // HistoryQuery says which events of a config.
 type HistoryQuery struct {
 	After      int64 // continue after this event, in the order; 0 begins
-	Until      int64 // none after this position; 0 is no bound
+	Until      int64 // none after this position; [Latest] is no bound
 	Limit      int
 	Descending bool // newest first
 }
 
-// unbounded is a position after all.
-const unbounded = int64(1) << 62
-
 // History returns the events of a config in order.
 func (s *Store) History(ctx context.Context, namespace, name string, q HistoryQuery) ([]Entry, Checkpoint, error) {
-	if q.Until == 0 {
-		q.Until = unbounded
-	}
 	sql := `select ` + entryColumns + ` from $history where namespace = $1 and name = $2 and position > $3 and position <= $4
 		order by position limit $5`
 	low, high := q.After, q.Until
