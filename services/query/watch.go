@@ -34,6 +34,7 @@ const (
 // watchers counts the open watches and ends them at shutdown.
 type watchers struct {
 	options Options
+	behind  int64 // the most events that a watch may be behind the view
 	stopped chan struct{}
 
 	mu     sync.Mutex
@@ -45,7 +46,7 @@ func newWatchers(o Options) *watchers {
 	if o.Watchers == 0 {
 		o.Watchers, o.WatchersPerClient = defaultWatchers, defaultWatchersPerClient
 	}
-	return &watchers{options: o, stopped: make(chan struct{}), client: map[string]int{}}
+	return &watchers{options: o, behind: watchBehind, stopped: make(chan struct{}), client: map[string]int{}}
 }
 
 func (w *watchers) stop() {
@@ -205,7 +206,7 @@ func (w *watch) show(ctx context.Context, k *link) *link {
 		_ = w.send(w.dropped("the log was restored or made anew: read the namespace again and watch from there"))
 		return nil
 	}
-	if w.service.live.newest.Load().position-k.position > watchBehind {
+	if w.service.live.newest.Load().position-k.position > w.service.watchers.behind {
 		_ = w.send(w.dropped("you read too slowly: connect again, the Last-Event-ID says from where"))
 		return nil
 	}
@@ -259,7 +260,7 @@ func (w *watch) catchUp(ctx context.Context) *link {
 		w.position = reached
 		// While that was read the view went on, and the chain behind target
 		// is held in memory: take a newer one before it gets long.
-		if newest := w.service.live.newest.Load(); newest.position-target.position > watchBehind/2 {
+		if newest := w.service.live.newest.Load(); newest.position-target.position > w.service.watchers.behind/2 {
 			target = newest
 		}
 	}

@@ -371,6 +371,7 @@ func TestSlowReaderIsDropped(t *testing.T) {
 	var log testkit.Log
 	s.write(t, log.Set(t, "ns", "a", `1`))
 	q := s.start(t, s.options())
+	q.DropBehind(100)
 	out := newStream()
 	out.block = make(chan struct{})
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -378,15 +379,15 @@ func TestSlowReaderIsDropped(t *testing.T) {
 	ended := q.request(ctx, out, "192.0.2.1", "")
 	<-out.wrote // the bookmark
 	s.write(t, log.Set(t, "ns", "a", `2`))
-	<-out.wrote // that change, which the reader does not take
-	for range 14 { // the next step can have 3000 events
-		set := config.ChangeSet{Namespace: "ns"}
-		for i := range config.MaxChanges {
-			set.Changes = append(set.Changes, config.Change{Op: config.Set, Name: fmt.Sprint("n", i), Value: config.Value(`1`)})
-		}
-		testkit.Publish(t, s.js, log.Append(t, set))
+	<-out.wrote                                          // that change, which the reader does not take
+	testkit.Publish(t, s.js, log.Set(t, "ns", "a", `3`)) // the next step of the memory
+	must(t, q.get(t, "/v2/namespaces/ns/configs?wait=20s&min_position="+token(3)).shows(3))
+	set := config.ChangeSet{Namespace: "ns"}
+	for i := range 101 {
+		set.Changes = append(set.Changes, config.Change{Op: config.Set, Name: fmt.Sprint("n", i), Value: config.Value(`1`)})
 	}
-	must(t, q.get(t, "/v2/namespaces/ns/configs?limit=1&wait=20s&min_position="+token(14_002)).shows(14_002))
+	testkit.Publish(t, s.js, log.Append(t, set))
+	must(t, q.get(t, "/v2/namespaces/ns/configs?limit=1&wait=20s&min_position="+token(104)).shows(104))
 	close(out.block)
 	<-ended
 	got := out.text.String()
