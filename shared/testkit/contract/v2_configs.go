@@ -79,8 +79,8 @@ func unusableWrites(t *testing.T, s *space) {
 		}
 	}
 	s.send(t, "PUT", "configs/refused", `{"value":"`+strings.Repeat("x", config.MaxStringLength+1)+`"}`).problem(t, 413, config.TooLarge, "/value")
-	s.send(t, "PUT", "configs/refused", `{"value":[`+strings.Repeat("1,", config.MaxValueSize/2)+`1]}`).problem(t, 413, config.TooLarge, "/value")
-	s.send(t, "PUT", "configs/refused", strings.Repeat(" ", config.MaxBodySize+1)).problem(t, 413, config.TooLarge)
+	s.send(t, "PUT", "configs/refused", `{"value":["`+strings.Repeat("x", config.MaxValueSize)+`"]}`).problem(t, 413, config.TooLarge, "/value")
+	s.send(t, "PUT", "configs/refused", overLimit()).problem(t, 413, config.TooLarge)
 	for _, name := range []string{"a..b", ".a", "a.", "a%20b", "a%2Fb", "a*", "%24schema.x", "%C3%A9", strings.Repeat("x", 257)} {
 		s.send(t, "PUT", "configs/"+name, `{"value":1}`).is(t, 400)
 		s.send(t, "DELETE", "configs/"+name, "").is(t, 400)
