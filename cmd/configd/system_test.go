@@ -51,6 +51,7 @@ func TestTour(t *testing.T) {
 func TestContract(t *testing.T) {
 	t.Parallel()
 	api := contract.New(startSystem(t))
+	t.Run("empty", func(t *testing.T) { contract.Empty(t, api) })
 	t.Run("v1", func(t *testing.T) { contract.V1(t, api) })
 	t.Run("v2", func(t *testing.T) { contract.V2(t, api) })
 }
