@@ -35,22 +35,20 @@ test-crash: build ## kill configd again and again while clients write, and count
 	@scripts/postgres.sh
 	go test -count=1 -tags=crash -run=TestCrash -v ./e2e/...
 
-test-compose: ## run the contract against the containers
-	docker compose up -d --build --wait
-	go test -count=1 -tags=contract -run=TestContract -v ./e2e/...; status=$$?; \
-		[ $$status = 0 ] || docker compose logs --tail=200; docker compose down -v; exit $$status
+test-compose: ## build, start and test the containers, and remove them again
+	@scripts/test-compose.sh
 
 fuzz: ## run every fuzz test for fuzztime=20s each
 	@grep -rHo --include='*_test.go' 'func Fuzz[A-Za-z0-9_]*' shared services cmd e2e | sort -u | while IFS=: read -r file name; do \
-		go test -run='^$$' -fuzz="^$${name#func }$$" -fuzztime=$(fuzztime) "./$$(dirname "$$file")" || exit 1; \
+		go test -run='^$$' -fuzz="^$${name#func }$$" -fuzztime=$(fuzztime) "./$$(dirname "$$file")" </dev/null || exit 1; \
 	done
 
-bench: ## run the benchmarks
+bench: ## run the benchmarks; benchflags= adds flags
 	@scripts/postgres.sh
-	@$(withpg) -durable -- go test -run='^$$' -bench=. -vet=off $(modules)
+	@$(withpg) -durable -- go test -run='^$$' -bench=. $(benchflags) -vet=off $(modules)
 
-lint: ## vet, formatting, linters
-	go vet $(modules)
+lint: ## vet, linters, formatting, shell scripts, interface documents
+	@scripts/lint.sh '$(modules)'
 
 clean: ## remove what the targets above have built
 	rm -rf bin coverage.out coverage.html

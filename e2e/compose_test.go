@@ -1,0 +1,187 @@
+//go:build compose
+
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"net/http"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/config-api/config-api/shared/testkit/contract"
+)
+
+// These tests are of the containers themselves, already up: see
+// scripts/test-compose.sh. What they answer is TestContract's.
+
+func apiURL() string {
+	if url := os.Getenv("CONFIG_API_URL"); url != "" {
+		return url
+	}
+	return "http://127.0.0.1:4000"
+}
+
+// docker runs a docker command in the project's folder.
+func docker(ctx context.Context, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, "docker", args...)
+	cmd.Dir = ".."
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+func mustDocker(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := docker(t.Context(), args...)
+	if err != nil {
+		t.Fatalf("docker %s: %v %s", strings.Join(args, " "), err, out)
+	}
+	return out
+}
+
+// container is what matters of docker inspect.
+type container struct {
+	Image  string
+	State  struct{ ExitCode int }
+	Config struct {
+		User   string
+		Labels map[string]string
+	}
+	HostConfig struct {
+		ReadonlyRootfs bool
+		CapDrop        []string
+		SecurityOpt    []string
+	}
+	NetworkSettings struct {
+		Ports map[string][]struct{ HostIP string }
+	}
+}
+
+// containers are those of the project, by service.
+func containers(t *testing.T) map[string]container {
+	t.Helper()
+	ids := strings.Fields(mustDocker(t, "compose", "ps", "--all", "--quiet"))
+	var list []container
+	if err := json.Unmarshal([]byte(mustDocker(t, append([]string{"inspect"}, ids...)...)), &list); err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]container{}
+	for _, c := range list {
+		all[c.Config.Labels["com.docker.compose.service"]] = c
+	}
+	return all
+}
+
+// A service that is taken over can neither change its program nor become root,
+// and nothing is reached from another machine.
+func TestComposeContainersAreLocked(t *testing.T) {
+	all := containers(t)
+	if len(all) != 6 {
+		t.Fatalf("%d containers, want 6", len(all))
+	}
+	for name, c := range all {
+		if !c.HostConfig.ReadonlyRootfs {
+			t.Errorf("%s can write to its root filesystem", name)
+		}
+		if len(c.HostConfig.SecurityOpt) == 0 || len(c.HostConfig.CapDrop) == 0 {
+			t.Errorf("%s can gain privileges: %v, drops %v", name, c.HostConfig.SecurityOpt, c.HostConfig.CapDrop)
+		}
+		for port, bound := range c.NetworkSettings.Ports {
+			for _, b := range bound {
+				if b.HostIP != "127.0.0.1" {
+					t.Errorf("%s: port %s is open on %s", name, port, b.HostIP)
+				}
+			}
+		}
+		if name == "postgres" || name == "nats" {
+			continue
+		}
+		if user, _, _ := strings.Cut(c.Config.User, ":"); user == "" || user == "0" || user == "root" {
+			t.Errorf("%s runs as root", name)
+		}
+		if name == "gateway" {
+			continue
+		}
+		size, err := strconv.Atoi(strings.TrimSpace(mustDocker(t, "image", "inspect", "--format={{.Size}}", c.Image)))
+		if err != nil || size > 30<<20 {
+			t.Errorf("the image of %s has %d bytes, want at most 30 MB: %v", name, size, err)
+		}
+	}
+}
+
+// psql runs SQL in the database's container as one of the roles.
+func psql(t *testing.T, role, sql string) (string, error) {
+	t.Helper()
+	password := strings.TrimPrefix(role, "config_") + "-local"
+	url := "postgres://" + role + ":" + password + "@127.0.0.1:5432/config_api_eventstore"
+	return docker(t.Context(), "compose", "exec", "-T", "postgres", "psql", url, "-Atc", sql)
+}
+
+// Each role of the database can do its work and no more.
+func TestComposeDatabaseRoles(t *testing.T) {
+	contract.New(apiURL()).Do(t, "PUT", "/v1/config/roles", `{"value":"x"}`)
+	for _, test := range []struct{ role, sql, refused string }{
+		{"config_query", "select count(*) from readmodel.history_1", ""},
+		{"config_query", "select * from eventstore.events", "permission denied"},
+		{"config_query", "delete from readmodel.current_1", "permission denied"},
+		{"config_query", "update readmodel.checkpoint set position = 1", "permission denied"},
+		{"config_query", "create table readmodel.mine ()", "permission denied"},
+		{"config_query", "create table public.mine ()", "permission denied"},
+		{"config_projector", "select * from eventstore.log_head", "permission denied"},
+		{"config_command", "select count(*) from eventstore.events", ""},
+		{"config_command", "update eventstore.events set actor = 'eve'", "permission denied"},
+		{"config_command", "delete from eventstore.events", "permission denied"},
+		{"config_command", "truncate eventstore.events", "permission denied"},
+		{"config_command", "delete from eventstore.commands", "permission denied"},
+		{"config_command", "delete from eventstore.log_head", "permission denied"},
+		{"config_command", "alter table eventstore.events disable trigger all", "must be owner"},
+		{"config_command", "select * from readmodel.current_1", "permission denied"},
+		{"config_owner", "update eventstore.events set actor = 'eve'", "append-only"},
+	} {
+		out, err := psql(t, test.role, test.sql)
+		if refused := err != nil; refused != (test.refused != "") || !strings.Contains(out, test.refused) {
+			t.Errorf("%s: %s: %v %s, want refused: %q", test.role, test.sql, err, out, test.refused)
+		}
+	}
+}
+
+// Stop is clean and quick, with a watch open, and what was there is there again
+// after the start.
+func TestComposeStopsAndStarts(t *testing.T) {
+	api := contract.New(apiURL())
+	api.Do(t, "PUT", "/v1/config/kept", `{"value":"over a restart"}`)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, apiURL()+"/v2/namespaces/default/watch", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	watch, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = watch.Body.Close() }()
+	if first, err := bufio.NewReader(watch.Body).ReadString('\n'); err != nil || first != "event: bookmark\n" {
+		t.Fatalf("the watch begins with %q, %v", first, err)
+	}
+	began := time.Now()
+	mustDocker(t, "compose", "stop")
+	if took := time.Since(began); took > 12*time.Second {
+		t.Errorf("stopping took %v", took)
+	}
+	for name, c := range containers(t) {
+		if c.State.ExitCode != 0 {
+			t.Errorf("%s ended with %d", name, c.State.ExitCode)
+		}
+	}
+	mustDocker(t, "compose", "up", "--detach", "--wait")
+	if got := api.Do(t, "GET", "/v1/config/kept", ""); got.Status != http.StatusOK || got.Body != "over a restart" {
+		t.Errorf("after the restart: %d %q", got.Status, got.Body)
+	}
+	if got := api.Do(t, "PUT", "/v1/config/kept", `{"value":"goes on"}`); got.Status != http.StatusOK {
+		t.Errorf("a write after the restart: %d %q", got.Status, got.Body)
+	}
+}
