@@ -14,7 +14,7 @@ found() {
 		/opt/homebrew/opt/postgresql@*/bin /usr/local/opt/postgresql@*/bin \
 		/home/linuxbrew/.linuxbrew/opt/postgresql@*/bin \
 		/Applications/Postgres.app/Contents/Versions/*/bin; do
-		[ -x "$dir/initdb" ] && [ -x "$dir/postgres" ] || continue
+		if [ ! -x "$dir/initdb" ] || [ ! -x "$dir/postgres" ]; then continue; fi
 		version=$("$dir/postgres" --version | sed 's/.*(PostgreSQL) \([0-9]*\).*/\1/')
 		[ "${version:-0}" -ge "$oldest" ] && return 0
 	done
@@ -67,7 +67,7 @@ echo "No Postgres ($oldest or newer) here: installing it with: $install" >&2
 case $install in
 apt-get*) install_debian >&2 ;;
 brew*) $install >&2 ;; # refuses root
-*) as_root $install >&2 ;;
+*) as_root sh -c "$install" >&2 ;;
 esac || {
 	echo "That did not work: $install" >&2
 	exit 1

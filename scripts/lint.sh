@@ -1,0 +1,49 @@
+#!/bin/bash
+# Vet, golangci-lint, known vulnerabilities, shell scripts and the interface
+# documents: all of them, whatever the first ones find. What can't run here is
+# named and does not count.
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 1
+read -ra modules <<<"$1"
+export npm_config_update_notifier=false
+failed=()
+
+# lint NAME COMMAND…
+lint() {
+	echo "lint: $1"
+	"${@:2}" || failed+=("$1")
+}
+# tool prints where a program of tools/go.mod is, and builds it if need be.
+tool() { GOWORK=off go -C tools tool -n "$1"; }
+
+lint vet go vet -tags=contract,crash,compose "${modules[@]}"
+golangci=$(tool golangci-lint) || exit 1
+lint golangci-lint "$golangci" run "${modules[@]}"
+
+echo "lint: govulncheck"
+found=$("$(tool govulncheck)" "${modules[@]}" 2>&1)
+case $? in
+0) ;;
+3) echo "$found" && failed+=(govulncheck) ;; # there are some
+*) echo "lint: govulncheck NOT RUN: $(grep -v '^$' <<<"$found" | tail -1)" ;;
+esac
+
+scripts=$(git ls-files -co --exclude-standard '*.sh' .ci/run)
+if command -v shellcheck >/dev/null; then
+	# shellcheck disable=SC2086 # a list
+	lint shellcheck shellcheck $scripts
+else
+	echo "lint: shellcheck NOT RUN: it is not installed"
+fi
+
+if command -v npx >/dev/null && npx --yes @redocly/cli@2.77.0 --version >/dev/null 2>&1; then
+	for document in openapi asyncapi; do
+		lint "$document.yaml" npx --yes @redocly/cli@2.77.0 lint "shared/api/$document.yaml"
+	done
+else
+	echo "lint: openapi.yaml and asyncapi.yaml NOT RUN: no npx here, or it can't get @redocly/cli"
+fi
+
+[ ${#failed[@]} = 0 ] && exit
+echo "lint: failed: ${failed[*]}" >&2
+exit 1
