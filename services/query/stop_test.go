@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -32,22 +33,17 @@ func TestProcessStopsWithAnOpenWatch(t *testing.T) {
 			"--listen", address, "--database-url", testkit.DatabaseURL(t, readmodel.Schema), "--nats-url", natsWithStream(t),
 		}, nil, io.Discard)
 	}()
-	var watch *http.Response
-	testkit.Eventually(t, func() error {
-		var err error
-		if watch != nil {
-			_ = watch.Body.Close()
-		}
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/v2/namespaces/default/watch", http.NoBody)
-		if err != nil {
-			return err
-		}
-		if watch, err = http.DefaultClient.Do(request); err == nil && watch.StatusCode != http.StatusOK {
-			err = errors.New(watch.Status)
-		}
-		return err
-	})
-	defer func() { _ = watch.Body.Close() }()
+	testkit.Eventually(t, func() error { return get(t, "http://"+address+"/readyz", io.Discard) })
+	watched := make(chan error, 1)
+	shown, open := new(strings.Builder), make(chan struct{})
+	go func() {
+		watched <- get(t, "http://"+address+"/v2/namespaces/default/watch", opened{shown, sync.OnceFunc(func() { close(open) })})
+	}()
+	select {
+	case <-open:
+	case err := <-watched:
+		t.Fatalf("the watch ended with %v and said %q", err, shown)
+	}
 	stop()
 	select {
 	case err := <-done:
@@ -57,10 +53,38 @@ func TestProcessStopsWithAnOpenWatch(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Fatal("the process still runs, 10 s after it was told to stop")
 	}
-	shown, err := io.ReadAll(watch.Body)
-	if err != nil || !strings.Contains(string(shown), "event: dropped\n") {
+	if err := <-watched; err != nil || !strings.Contains(shown.String(), "event: dropped\n") {
 		t.Errorf("the watch ended with %v and said %q", err, shown)
 	}
+}
+
+// get copies an answer as it comes.
+func get(t *testing.T, url string, to io.Writer) error {
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = response.Body.Close() }()
+	if response.StatusCode != http.StatusOK {
+		return errors.New(response.Status)
+	}
+	_, err = io.Copy(to, response.Body)
+	return err
+}
+
+// opened tells that something was written.
+type opened struct {
+	io.Writer
+	tell func()
+}
+
+func (o opened) Write(text []byte) (int, error) {
+	defer o.tell()
+	return o.Writer.Write(text)
 }
 
 func freeAddress(t *testing.T) string {
