@@ -5,7 +5,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 read -ra modules <<<"$1"
-export npm_config_update_notifier=false
+export npm_config_update_notifier=false # npx
 failed=()
 
 # lint NAME COMMAND…
@@ -21,12 +21,18 @@ golangci=$(tool golangci-lint) || exit 1
 lint golangci-lint "$golangci" run "${modules[@]}"
 
 echo "lint: govulncheck"
-found=$("$(tool govulncheck)" "${modules[@]}" 2>&1)
-case $? in
-0) ;;
-3) echo "$found" && failed+=(govulncheck) ;; # there are some
-*) echo "lint: govulncheck NOT RUN: $(grep -v '^$' <<<"$found" | tail -1)" ;;
-esac
+govulncheck=$(tool govulncheck)
+for dir in $(go list -m -f '{{.Dir}}'); do # it wants the folder of a module
+	found=$("$govulncheck" -C "$dir" ./... 2>&1)
+	case $? in
+	0) ;;
+	3) echo "$found" && failed+=(govulncheck) ;; # there are some
+	*)
+		echo "lint: govulncheck NOT RUN: $(grep -v '^$' <<<"$found" | tail -1)"
+		break
+		;;
+	esac
+done
 
 scripts=$(git ls-files -co --exclude-standard '*.sh' .ci/run)
 if command -v shellcheck >/dev/null; then
