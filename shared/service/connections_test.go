@@ -104,7 +104,7 @@ func TestMigrateWaitsForTheDatabase(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	logger := slog.New(slog.NewTextHandler(writer(func(b []byte) {
-		if strings.Contains(string(b), "waiting for the database") {
+		if strings.Contains(string(b), `msg=waiting for="the database"`) {
 			cancel()
 		}
 	}), nil))

@@ -73,7 +73,9 @@ func (p Program) Run(ctx context.Context, args, environ []string, out io.Writer)
 	case err = <-served:
 		stopServing()
 		stop()
-		err = errors.Join(err, <-worked)
+		if ended := <-worked; !errors.Is(ended, context.Canceled) { // that it was asked to
+			err = errors.Join(err, ended)
+		}
 	}
 	logger.Info("stopped")
 	return err

@@ -217,7 +217,7 @@ func TestRetry(t *testing.T) {
 		if want := []time.Duration{0, 100 * ms, 200 * ms, 400 * ms, 800 * ms, 1600 * ms, 2000 * ms, 2000 * ms}; err != nil || !slices.Equal(waits, want) {
 			t.Errorf("it waited %v, %v, want %v", waits, err, want)
 		}
-		if lines := log.lines(t, "waiting for Godot"); len(lines) != 7 || lines[0]["error"] != "again" {
+		if lines := log.lines(t, "waiting"); len(lines) != 7 || lines[0]["for"] != "Godot" || lines[0]["error"] != "again" {
 			t.Errorf("logged %v", lines)
 		}
 

@@ -46,6 +46,7 @@ type tested struct {
 	path, dir string
 	program   string // linked
 	profile   string // its coverage
+	children  string // where processes that it starts of itself leave theirs
 }
 
 func run(ctx context.Context, args []string) error {
@@ -103,7 +104,7 @@ func list(ctx context.Context, dir string, patterns []string) ([]tested, error) 
 		if p.program, err = filepath.Abs(filepath.Join(dir, filepath.Base(p.path)+".test")); err != nil {
 			return nil, err
 		}
-		p.profile = p.program + ".coverage"
+		p.profile, p.children = p.program+".coverage", p.program+".children"
 		deps[p.path] = n
 		packages = append(packages, p)
 	}
@@ -114,8 +115,11 @@ func list(ctx context.Context, dir string, patterns []string) ([]tested, error) 
 // link brings the test programs up to date. Without debug information linking
 // takes half as long; vet runs in make lint.
 func link(ctx context.Context, dir, covered string, packages []tested) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
+	for _, p := range packages {
+		// Emptied: each process leaves a file.
+		if err := errors.Join(os.RemoveAll(p.children), os.MkdirAll(p.children, 0o755)); err != nil {
+			return err
+		}
 	}
 	args := []string{"test", "-c", "-race", "-trimpath", "-vet=off", "-ldflags=-s -w", "-coverpkg=" + covered, "-o", dir + string(filepath.Separator)}
 	for _, p := range packages {
@@ -157,8 +161,9 @@ func test(ctx context.Context, packages []tested, atOnce int) (failed int) {
 func (p tested) run(ctx context.Context) (string, error) {
 	cmd := exec.CommandContext(ctx, p.program, "-test.paniconexit0", "-test.timeout=5m", "-test.shuffle=on", "-test.coverprofile="+p.profile)
 	cmd.Dir = p.dir
-	// The race detector otherwise waits for a second at the end.
-	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
+	// The race detector otherwise waits for a second at the end, and a program
+	// that runs itself as another process is warned about its coverage.
+	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0", "GOCOVERDIR="+p.children)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	began := time.Now()
 	out, err := cmd.CombinedOutput()
