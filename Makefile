@@ -31,6 +31,10 @@ cover: ## show the last test run's coverage, line by line
 	go tool cover -html=coverage.out -o coverage.html
 	@echo "open coverage.html"
 
+test-contract: build ## hold bin/configd against its whole contract, the largest requests included
+	@scripts/postgres.sh
+	go test -count=1 -tags=contract -run=TestContract ./e2e/...
+
 test-crash: build ## kill configd again and again while clients write, and count
 	@scripts/postgres.sh
 	go test -count=1 -tags=crash -run=TestCrash -v ./e2e/...

@@ -10,12 +10,19 @@ import (
 )
 
 // TestContract holds a running system against its interface: the one at
-// CONFIG_API_URL, by default that of make run or docker compose.
+// CONFIG_API_URL, that of make run or docker compose, or else bin/configd on new
+// data.
 func TestContract(t *testing.T) {
-	url := os.Getenv("CONFIG_API_URL")
-	if url == "" {
-		url = "http://127.0.0.1:4000"
+	api := contract.New(os.Getenv("CONFIG_API_URL"))
+	if api.URL == "" {
+		d := newDaemon(t)
+		d.start(t)
+		d.awaitReady(t)
+		api = contract.New(d.url)
+		t.Run("empty", func(t *testing.T) { contract.Empty(t, api) })
+		t.Cleanup(func() { d.interrupt(t) })
 	}
-	t.Run("v1", func(t *testing.T) { contract.V1(t, contract.New(url)) })
-	t.Run("v2", func(t *testing.T) { contract.V2(t, contract.New(url)) })
+	t.Run("v1", func(t *testing.T) { contract.V1(t, api) })
+	t.Run("v2", func(t *testing.T) { contract.V2(t, api) })
+	t.Run("limits", func(t *testing.T) { contract.Limits(t, api) })
 }

@@ -11,7 +11,6 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/config-api/config-api/shared/config"
 	"github.com/config-api/config-api/shared/eventlog"
 	"github.com/config-api/config-api/shared/feed"
 )
@@ -117,7 +116,7 @@ func (r *relay) lead(ctx context.Context) error {
 		// Also when the connection is broken: the lock goes with it.
 		_, _ = conn.Exec(context.WithoutCancel(ctx), `select pg_advisory_unlock($1)`, relayLock)
 	}()
-	at, err := r.findPlace(ctx)
+	at, epoch, err := r.findPlace(ctx)
 	if err != nil {
 		return err
 	}
@@ -130,7 +129,7 @@ func (r *relay) lead(ctx context.Context) error {
 			}
 			checked = time.Now()
 		}
-		if at, err = r.drain(ctx, at); err != nil {
+		if at, err = r.drain(ctx, epoch, at); err != nil {
 			return err
 		}
 		select {
@@ -144,42 +143,42 @@ func (r *relay) lead(ctx context.Context) error {
 
 // check makes sure, while there is nothing to publish, that the lock is still
 // held and that the stream has not lost anything.
-func (r *relay) check(ctx context.Context, conn *pgxpool.Conn, at config.Token) error {
+func (r *relay) check(ctx context.Context, conn *pgxpool.Conn, at feed.Tail) error {
 	if err := conn.Ping(ctx); err != nil {
 		return fmt.Errorf("relay lock lost: %w", err)
 	}
-	last, err := feed.LastPosition(ctx, r.js)
+	tail, err := feed.ReadTail(ctx, r.js)
 	if err != nil {
 		return err
 	}
-	if last != at.Position {
-		return fmt.Errorf("the feed ends at %d, %d was published: %w", last, at.Position, feed.ErrWrongSequence)
+	if tail != at {
+		return fmt.Errorf("the feed ends with event %d, and not with event %d that was published: %w", tail.Position, at.Position, feed.ErrWrongSequence)
 	}
 	return nil
 }
 
-// findPlace returns the position that the stream has reached, after making
-// sure that what it ends with is this log's event.
-func (r *relay) findPlace(ctx context.Context) (config.Token, error) {
+// findPlace returns where the stream ends, after making sure that it ends with
+// this log's event, and the log's epoch.
+func (r *relay) findPlace(ctx context.Context) (at feed.Tail, epoch string, err error) {
 	if err := feed.EnsureStream(ctx, r.js, r.replicas); err != nil {
-		return config.Token{}, err
+		return feed.Tail{}, "", err
 	}
 	tail, err := feed.ReadTail(ctx, r.js)
 	if err != nil {
-		return config.Token{}, err
+		return feed.Tail{}, "", err
 	}
 	head, err := r.log.Head(ctx)
 	if err != nil {
-		return config.Token{}, err
+		return feed.Tail{}, "", err
 	}
-	halt := func(format string, args ...any) (config.Token, error) {
+	halt := func(format string, args ...any) (feed.Tail, string, error) {
 		why := fmt.Sprintf(format, args...)
 		r.update(func(s *relayStatus) { s.Halted = why })
-		return config.Token{}, fmt.Errorf("%w: %s", errHalted, why)
+		return feed.Tail{}, "", fmt.Errorf("%w: %s", errHalted, why)
 	}
 	switch {
 	case tail.Position == 0:
-		return config.Token{Epoch: head.Epoch}, nil
+		return feed.Tail{}, head.Epoch, nil
 	case tail.Epoch != head.Epoch:
 		return halt("the feed is of another log (epoch %s, the log's is %s)", tail.Epoch, head.Epoch)
 	case tail.Position > head.Position:
@@ -187,29 +186,30 @@ func (r *relay) findPlace(ctx context.Context) (config.Token, error) {
 	}
 	hash, err := r.log.HashAt(ctx, tail.Position)
 	if err != nil {
-		return config.Token{}, err
+		return feed.Tail{}, "", err
 	}
 	if hash != tail.Hash {
 		return halt("message %d of the feed is not event %d of the log", tail.Position, tail.Position)
 	}
-	return config.Token{Epoch: head.Epoch, Position: tail.Position}, nil
+	return tail, head.Epoch, nil
 }
 
 // drain publishes what the log has after a position, in atomic batches that
-// end with change sets, and returns the position reached.
-func (r *relay) drain(ctx context.Context, at config.Token) (config.Token, error) {
+// end with change sets, and returns how the stream ends then.
+func (r *relay) drain(ctx context.Context, epoch string, at feed.Tail) (feed.Tail, error) {
 	for {
 		events, err := r.log.Read(ctx, at.Position, feed.MaxBatch)
 		if err != nil || len(events) == 0 {
 			return at, err
 		}
 		publishing, cancel := context.WithTimeout(ctx, publishTimeout)
-		err = feed.Publish(publishing, r.js, at.Epoch, events)
+		err = feed.Publish(publishing, r.js, epoch, events)
 		cancel()
 		if err != nil {
 			return at, err
 		}
-		at.Position = events[len(events)-1].Position
+		last := events[len(events)-1]
+		at = feed.Tail{Position: last.Position, Epoch: epoch, Hash: last.Hash}
 		r.update(func(s *relayStatus) { s.Published = at.Position })
 	}
 }

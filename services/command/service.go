@@ -64,11 +64,8 @@ func New(ctx context.Context, o Options, logger *slog.Logger) (*Service, error) 
 			return nil, fmt.Errorf("signing key: %w", err)
 		}
 	}
-	if err := o.Database.Migrate(ctx, eventlog.Schema, logger); err != nil {
-		return nil, err
-	}
 	var err error
-	if s.pool, err = o.Database.Open(ctx, "config-api command"); err != nil {
+	if s.pool, err = o.Database.OpenMigrated(ctx, "config-api command", eventlog.Schema, logger); err != nil {
 		return nil, err
 	}
 	if s.nc, err = feed.Connect(o.NATS.Feed("config-api command", logger)); err != nil {

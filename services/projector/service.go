@@ -52,11 +52,8 @@ type Service struct {
 // makes it work. It waits for a database that is not up yet, but not for NATS.
 func New(ctx context.Context, o Options, logger *slog.Logger) (*Service, error) {
 	s := &Service{logger: logger}
-	if err := o.Database.Migrate(ctx, readmodel.Schema, logger); err != nil {
-		return nil, err
-	}
 	var err error
-	if s.pool, err = o.Database.Open(ctx, "config-api projector"); err != nil {
+	if s.pool, err = o.Database.OpenMigrated(ctx, "config-api projector", readmodel.Schema, logger); err != nil {
 		return nil, err
 	}
 	if s.nc, err = feed.Connect(o.NATS.Feed("config-api projector", logger)); err != nil {

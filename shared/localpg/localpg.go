@@ -41,7 +41,8 @@ type Options struct {
 	// the orphan of a killed run, and is stopped.
 	Dir string
 	// Durable is for data that matters. Without it the server never waits for
-	// the disk, and a crash of the machine can lose or break everything.
+	// the disk, and a crash of the machine can lose or break everything; and it
+	// is sent passwords as they are: hashing them takes longer than to connect.
 	Durable bool
 	// BinDirs are searched for the binaries in this order; nil means PATH and
 	// the usual places of this system.
@@ -173,10 +174,12 @@ func (s *Server) initCluster(ctx context.Context, bin binaries, account *syscall
 	}
 	args := []string{
 		"--pgdata=" + building, "--username=" + superuser, "--pwfile=" + passwordFile,
-		"--auth=scram-sha-256", "--encoding=UTF8", "--no-locale", "--data-checksums",
+		"--encoding=UTF8", "--no-locale",
 	}
-	if !durable {
-		args = append(args, "--no-sync")
+	if durable {
+		args = append(args, "--auth=scram-sha-256", "--data-checksums")
+	} else {
+		args = append(args, "--auth=password", "--no-sync")
 	}
 	if out, err := s.command(ctx, bin, "initdb", account, args...).CombinedOutput(); err != nil {
 		return fmt.Errorf("initdb: %w: %s", err, strings.TrimSpace(string(out)))

@@ -140,12 +140,12 @@ func TestPlansOfThePast(t *testing.T) {
 		{"a namespace that others outgrew", 1, func() error { _, _, err := store.List(t.Context(), "quiet", "", "", 1000, 12_001); return err }},
 		{"a page of a namespace", 10, func() error { _, _, err := store.List(t.Context(), "ns", "", "", 10, 7_345); return err }},
 		{"a page of a name's events", 10, func() error {
-			_, _, err := store.History(t.Context(), "ns", "name-000500", readmodel.HistoryQuery{Limit: 10})
+			_, _, err := store.History(t.Context(), "ns", "name-000500", readmodel.HistoryQuery{Until: readmodel.Latest, Limit: 10})
 			return err
 		}},
 		{"a page of a namespace's events", 10, func() error { _, _, err := store.Between(t.Context(), "ns", 5000, 10_000, 10); return err }},
 		{"a page of the audit", 10 + 1, func() error { // the last event is of another namespace
-			_, _, err := store.Audit(t.Context(), readmodel.AuditQuery{Namespace: "ns", Actor: "ann", Limit: 10})
+			_, _, err := store.Audit(t.Context(), readmodel.AuditQuery{Namespace: "ns", Actor: "ann", Until: readmodel.Latest, Limit: 10})
 			return err
 		}},
 	} {

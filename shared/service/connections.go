@@ -46,17 +46,29 @@ func (d DatabaseOptions) Open(ctx context.Context, applicationName string) (*pgx
 	return pg.Open(ctx, address, applicationName)
 }
 
-// Migrate brings the schema up to date, after waiting for the database.
-func (d DatabaseOptions) Migrate(ctx context.Context, schema pg.Schema, logger *slog.Logger) error {
-	owner := d
-	if d.MigrateURL != "" {
-		owner = DatabaseOptions{URL: d.MigrateURL, Password: d.MigratePassword}
-	}
-	pool, err := owner.Open(ctx, "config-api migration")
+// OpenMigrated is Open with the schema brought up to date, after waiting for the
+// database.
+func (d DatabaseOptions) OpenMigrated(ctx context.Context, applicationName string, schema pg.Schema, logger *slog.Logger) (*pgxpool.Pool, error) {
+	pool, err := d.Open(ctx, applicationName)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer pool.Close()
+	if err := d.migrate(ctx, pool, schema, logger); err != nil {
+		pool.Close()
+		return nil, err
+	}
+	return pool, nil
+}
+
+func (d DatabaseOptions) migrate(ctx context.Context, pool *pgxpool.Pool, schema pg.Schema, logger *slog.Logger) error {
+	if d.MigrateURL != "" {
+		var err error
+		owner := DatabaseOptions{URL: d.MigrateURL, Password: d.MigratePassword}
+		if pool, err = owner.Open(ctx, "config-api migration"); err != nil {
+			return err
+		}
+		defer pool.Close()
+	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	return Retry(ctx, logger, "the database", pg.IsUnavailable, func(ctx context.Context) error { return schema.Migrate(ctx, pool) })

@@ -83,15 +83,16 @@ func TestMigratesAsTheOwner(t *testing.T) {
 	owner := testkit.DatabaseURL(t)
 	poor := service.DatabaseOptions{URL: as(t, owner, url.UserPassword(newRole(t, "x"), "x"))}
 	schema := pg.Schema{Name: "thing", Files: fstest.MapFS{"0001_thing.sql": {Data: []byte(`create table thing.t (id int)`)}}}
-	if err := poor.Migrate(t.Context(), schema, discard); pg.Code(err) != "42501" {
+	if _, err := poor.OpenMigrated(t.Context(), "a test", schema, discard); pg.Code(err) != "42501" {
 		t.Fatalf("as the service: error %v, want that it has no right to", err)
 	}
 	poor.MigrateURL = owner
-	if err := poor.Migrate(t.Context(), schema, discard); err != nil {
+	pool, err := poor.OpenMigrated(t.Context(), "a test", schema, discard)
+	if err != nil {
 		t.Fatal(err)
 	}
-	pool, err := pg.Open(t.Context(), owner, "a test")
-	if err != nil {
+	pool.Close()
+	if pool, err = pg.Open(t.Context(), owner, "a test"); err != nil {
 		t.Fatal(err)
 	}
 	defer pool.Close()
@@ -108,11 +109,11 @@ func TestMigrateWaitsForTheDatabase(t *testing.T) {
 			cancel()
 		}
 	}), nil))
-	err := service.DatabaseOptions{URL: "postgres://ann:hunter2@127.0.0.1:1/x"}.Migrate(ctx, pg.Schema{Name: "x", Files: fstest.MapFS{}}, logger)
+	_, err := service.DatabaseOptions{URL: "postgres://ann:hunter2@127.0.0.1:1/x"}.OpenMigrated(ctx, "a test", pg.Schema{Name: "x", Files: fstest.MapFS{}}, logger)
 	if !errors.Is(err, context.Canceled) || !pg.IsUnavailable(err) || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("error %v, want what was waited for and that the wait was ended", err)
 	}
-	if err := (service.DatabaseOptions{URL: "::"}).Migrate(t.Context(), pg.Schema{}, discard); err == nil {
+	if _, err := (service.DatabaseOptions{URL: "::"}).OpenMigrated(t.Context(), "a test", pg.Schema{}, discard); err == nil {
 		t.Error("a URL that is none: no error")
 	}
 }

@@ -252,11 +252,11 @@ func TestAccessLog(t *testing.T) {
 
 // read answers with the body, as our handlers read it.
 func read(c echo.Context) error {
-	body, err := io.ReadAll(c.Request().Body)
+	n, err := io.Copy(io.Discard, c.Request().Body)
 	if err != nil {
 		return service.BodyError(err)
 	}
-	return service.Text(c, http.StatusOK, fmt.Append(nil, len(body)))
+	return service.Text(c, http.StatusOK, fmt.Append(nil, n))
 }
 
 func TestBodiesAreLimited(t *testing.T) {

@@ -7,7 +7,9 @@ import (
 
 const (
 	eventuallyTimeout = 10 * time.Second
-	eventuallyPoll    = 2 * time.Millisecond
+	// The first look again is soon; those after it take their time, since what
+	// is waited for needs the processor too.
+	eventuallyPoll, eventuallyMaxPoll = time.Millisecond, 25 * time.Millisecond
 )
 
 // Eventually calls check until it returns nil, and fails the test with its last
@@ -15,9 +17,8 @@ const (
 // nothing announces.
 func Eventually(t testing.TB, check func() error) {
 	t.Helper()
-	poll := time.NewTicker(eventuallyPoll)
-	defer poll.Stop()
-	for deadline := time.Now().Add(eventuallyTimeout); ; <-poll.C {
+	poll := eventuallyPoll
+	for deadline := time.Now().Add(eventuallyTimeout); ; poll = min(poll*3/2, eventuallyMaxPoll) {
 		err := check()
 		if err == nil {
 			return
@@ -25,5 +26,6 @@ func Eventually(t testing.TB, check func() error) {
 		if time.Now().After(deadline) {
 			t.Fatalf("after %v: %v", eventuallyTimeout, err)
 		}
+		time.Sleep(poll)
 	}
 }

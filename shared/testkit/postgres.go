@@ -47,75 +47,86 @@ func Database(t testing.TB, schemas ...pg.Schema) *pgxpool.Pool {
 // without it, a private one is started for this process.
 func DatabaseURL(t testing.TB, schemas ...pg.Schema) string {
 	t.Helper()
-	admin, err := serverURL()
+	s, err := theServer()
 	if err != nil {
 		t.Fatalf("testkit: %v", err)
 	}
-	template, err := ensureTemplate(admin, schemas)
+	template, err := s.ensureTemplate(schemas)
 	if err != nil {
 		t.Fatalf("testkit: template database: %v", err)
 	}
 	name := databasePrefix + "_" + strings.ReplaceAll(uuid.NewString(), "-", "")
-	if err := clone(admin, template, name); err != nil {
+	if err := s.clone(template, name); err != nil {
 		t.Fatalf("testkit: %v", err)
 	}
 	t.Cleanup(func() {
-		if err := execAdmin(admin, `drop database if exists `+name+` with (force)`); err != nil {
+		if err := s.exec(`drop database if exists ` + name + ` with (force)`); err != nil {
 			t.Errorf("testkit: drop database: %v", err)
 		}
 	})
-	return withDatabase(admin, name)
+	return withDatabase(s.url, name)
 }
 
-// serverURL is found once; a failure stays, and is told to each test.
-var serverURL = sync.OnceValues(func() (string, error) {
-	if u := os.Getenv("TEST_DATABASE_URL"); u != "" {
-		return u, nil
-	}
-	return StartPrivatePostgres(false)
-})
+// postgres is one connection to a Postgres, as a role that may make databases, for
+// the whole process: a new connection costs more than what is done with it.
+type postgres struct {
+	url       string
+	templates sync.Map // of those known to exist: by name, a func() error that made sure
+	mu        sync.Mutex
+	conn      *pgx.Conn
+}
 
-// templates holds the names of those known to exist, by schema hash.
-var templates sync.Map
+// theServer is found once; a failure stays, and is told to each test.
+var theServer = sync.OnceValues(func() (*postgres, error) {
+	s := &postgres{url: os.Getenv("TEST_DATABASE_URL")}
+	var err error
+	if s.url == "" {
+		if s.url, err = StartPrivatePostgres(false); err != nil {
+			return nil, err
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), setupTimeout)
+	defer cancel()
+	s.conn, err = pgx.Connect(ctx, s.url)
+	return s, err
+})
 
 // ensureTemplate makes the template of these schemas, once a server: an advisory
 // lock keeps other test processes waiting, and a template is renamed to its name
 // when it is whole.
-func ensureTemplate(admin string, schemas []pg.Schema) (string, error) {
+func (s *postgres) ensureTemplate(schemas []pg.Schema) (string, error) {
 	hash, err := hashOf(schemas)
 	if err != nil {
 		return "", err
 	}
 	name := databasePrefix + "_template_" + hash
-	once, _ := templates.LoadOrStore(name, sync.OnceValue(func() error { return makeTemplate(admin, name, schemas) }))
+	once, _ := s.templates.LoadOrStore(name, sync.OnceValue(func() error { return s.makeTemplate(name, schemas) }))
 	return name, once.(func() error)()
 }
 
-func makeTemplate(admin, name string, schemas []pg.Schema) error {
+func (s *postgres) makeTemplate(name string, schemas []pg.Schema) error {
 	ctx, cancel := context.WithTimeout(context.Background(), setupTimeout)
 	defer cancel()
-	conn, err := pgx.Connect(ctx, admin)
-	if err != nil {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, err := s.conn.Exec(ctx, `select pg_advisory_lock(hashtext($1))`, name); err != nil {
 		return err
 	}
-	defer func() { _ = conn.Close(ctx) }() // also frees the lock
-	if _, err := conn.Exec(ctx, `select pg_advisory_lock(hashtext($1))`, name); err != nil {
-		return err
-	}
+	defer func() { _, _ = s.conn.Exec(ctx, `select pg_advisory_unlock(hashtext($1))`, name) }()
 	var exists bool
-	if err := conn.QueryRow(ctx, `select exists (select from pg_database where datname = $1)`, name).Scan(&exists); err != nil || exists {
+	if err := s.conn.QueryRow(ctx, `select exists (select from pg_database where datname = $1)`, name).Scan(&exists); err != nil || exists {
 		return err
 	}
 	making := name + "_new"
 	for _, sql := range []string{`drop database if exists ` + making, `create database ` + making} {
-		if _, err := conn.Exec(ctx, sql); err != nil {
+		if _, err := s.conn.Exec(ctx, sql); err != nil {
 			return err
 		}
 	}
-	if err := migrate(ctx, withDatabase(admin, making), schemas); err != nil {
+	if err := migrate(ctx, withDatabase(s.url, making), schemas); err != nil {
 		return err
 	}
-	_, err = conn.Exec(ctx, `alter database `+making+` rename to `+name)
+	_, err := s.conn.Exec(ctx, `alter database `+making+` rename to `+name)
 	return err
 }
 
@@ -133,25 +144,23 @@ func migrate(ctx context.Context, url string, schemas []pg.Schema) error {
 	return nil
 }
 
-// clone copies through the log, which needs no checkpoint; Postgres 14 does not
-// know how, and knows no such word either.
-func clone(admin, template, name string) error {
-	err := execAdmin(admin, `create database `+name+` template `+template+` strategy wal_log`)
+// clone copies files, which is faster than copying through the log where the
+// checkpoint before it costs nothing. Postgres 14 knows no other way, and no word
+// for this one.
+func (s *postgres) clone(template, name string) error {
+	err := s.exec(`create database ` + name + ` template ` + template + ` strategy file_copy`)
 	if pg.Code(err) == pgerrcode.SyntaxError {
-		err = execAdmin(admin, `create database `+name+` template `+template)
+		err = s.exec(`create database ` + name + ` template ` + template)
 	}
 	return err
 }
 
-func execAdmin(admin, sql string) error {
+func (s *postgres) exec(sql string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), setupTimeout)
 	defer cancel()
-	conn, err := pgx.Connect(ctx, admin)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = conn.Close(ctx) }()
-	_, err = conn.Exec(ctx, sql)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, err := s.conn.Exec(ctx, sql)
 	return err
 }
 

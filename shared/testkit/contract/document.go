@@ -1,7 +1,6 @@
 package contract
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -18,7 +17,7 @@ import (
 )
 
 // document is the OpenAPI document, ready to hold answers against it. kin-openapi
-// reads and validates it and finds the route. Its own validation of answers
+// reads it and finds the route; whether it is a valid one is for make lint. Its own validation of answers
 // compiles the schema of every answer and header anew, and falls back to the
 // rules of OpenAPI 3.0 where schemas refer to others; a schema of 3.1 is a JSON
 // Schema as it stands, so here each is compiled once, from its place in the
@@ -34,9 +33,6 @@ type document struct {
 var theDocument = sync.OnceValues(func() (*document, error) {
 	spec, err := openapi3.NewLoader().LoadFromData(api.OpenAPI)
 	if err != nil {
-		return nil, err
-	}
-	if err := spec.Validate(context.Background()); err != nil {
 		return nil, err
 	}
 	spec.Servers = nil // the system under test is anywhere

@@ -1,8 +1,6 @@
 package contract
 
 import (
-	"fmt"
-	"strings"
 	"testing"
 
 	"github.com/config-api/config-api/shared/config"
@@ -66,28 +64,6 @@ func refusedChangeSets(t *testing.T, s *space) {
 	stale := s.send(t, "POST", "changes", `{"changes":[`+good+`,{"op":"set","name":"there","value":2,"expected_version":7},{"op":"delete","name":"gone","expected_version":-1}]}`)
 	stale.problem(t, 412, config.PreconditionFailed)
 	stale.lists(t, "/conflicts", "/name", "there", "gone").lists(t, "/conflicts", "/version", "1", "2").lists(t, "/conflicts", "/deleted", "false", "true")
-	large := `{"op":"set","name":"large","value":"` + strings.Repeat("x", config.MaxStringLength+1) + `"}`
-	s.send(t, "POST", "changes", `{"changes":[`+good+`,`+large+`]}`).problem(t, 413, config.TooLarge, "/changes/1/value")
 	s.now(t, "there", "1")
 	s.get(t, "configs/good/history").lists(t, "/items", "/version")
-}
-
-func sizeOfChangeSets(t *testing.T, s *space) {
-	set := func(n int, value string) string {
-		changes := make([]string, n)
-		for i := range changes {
-			changes[i] = fmt.Sprintf(`{"op":"set","name":"n%04d","value":%s}`, i, value)
-		}
-		return `{"changes":[` + strings.Join(changes, ",") + `]}`
-	}
-	s.send(t, "POST", "changes", set(config.MaxChanges+1, "1")).problem(t, 400, config.Invalid)
-	s.now(t)
-	got := s.send(t, "POST", "changes", set(config.MaxChanges, "1")).is(t, 200)
-	if n := len(got.all("/changes", "/name")); n != config.MaxChanges {
-		t.Errorf("%d changes were answered", n)
-	}
-	s.get(t, "configs?limit=1000").is(t, 200).has(t, "/items/999/name", "n0999", "/next_page_token", "")
-	// And back at once.
-	s.send(t, "POST", "revert", `{"to":0}`).is(t, 200).has(t, "/changes/999/op", "delete")
-	s.now(t)
 }

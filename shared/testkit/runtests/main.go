@@ -28,6 +28,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/config-api/config-api/shared/testkit"
 )
 
@@ -59,6 +61,11 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	remove, err := inMemory()
+	if err != nil {
+		return err
+	}
+	defer remove()
 	// The server starts while the programs are linked.
 	started := make(chan error, 1)
 	go func() {
@@ -80,6 +87,24 @@ func run(ctx context.Context, args []string) error {
 		return fmt.Errorf("FAIL: %d of %d packages", failed, len(packages))
 	}
 	return nil
+}
+
+// memoryNeeded is how much room there must be for the tests' files, in bytes.
+const memoryNeeded = 4 << 30
+
+// inMemory has temporary files made in memory where there is enough: the tests
+// make tens of thousands, none of which has to outlive them.
+func inMemory() (remove func(), err error) {
+	const memory = "/dev/shm"
+	var room unix.Statfs_t
+	if os.Getenv("TMPDIR") != "" || unix.Statfs(memory, &room) != nil || room.Bavail*uint64(room.Bsize) < memoryNeeded {
+		return func() {}, nil
+	}
+	dir, err := os.MkdirTemp(memory, "config-api-test-")
+	if err == nil {
+		err = errors.Join(os.Chmod(dir, 0o711), os.Setenv("TMPDIR", dir)) // root's Postgres has another account
+	}
+	return func() { _ = os.RemoveAll(dir) }, err
 }
 
 // list returns the packages of the patterns that have tests, those with the
@@ -159,7 +184,7 @@ func test(ctx context.Context, packages []tested, atOnce int) (failed int) {
 
 // run runs one program in its package's directory and returns what to print.
 func (p tested) run(ctx context.Context) (string, error) {
-	cmd := exec.CommandContext(ctx, p.program, "-test.paniconexit0", "-test.timeout=5m", "-test.shuffle=on", "-test.coverprofile="+p.profile)
+	cmd := exec.CommandContext(ctx, p.program, "-test.paniconexit0", "-test.timeout=5m", "-test.shuffle=on", "-test.parallel=8", "-test.coverprofile="+p.profile)
 	cmd.Dir = p.dir
 	// The race detector otherwise waits for a second at the end, and a program
 	// that runs itself as another process is warned about its coverage.

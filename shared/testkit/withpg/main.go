@@ -41,8 +41,9 @@ func run(args []string) (int, error) {
 	if err != nil {
 		return 1, err
 	}
-	// Ctrl-C reaches the command too; this process waits for what it does.
-	signal.Ignore(syscall.SIGINT)
+	// Ctrl-C reaches the command too; this process waits for what it does. It does
+	// not ignore the signal, which the command would inherit.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGINT)
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.Env = append(os.Environ(), "TEST_DATABASE_URL="+url)
