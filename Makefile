@@ -22,7 +22,12 @@ build: ## build all programs into bin/
 	go build -trimpath -o bin/ ./cmd/configd ./cmd/configctl \
 		./services/command/cmd/command ./services/query/cmd/query ./services/projector/cmd/projector
 
-test: ## run the tests against a private Postgres and NATS; needs no set-up
+test: ## run the tests against a private Postgres and NATS, but for those that take long
+	@scripts/postgres.sh
+	@go run ./shared/testkit/runtests -short -covered=$(covered) $(modules)
+	@awk -v least=$(mincover) -f scripts/coverage.awk coverage.out
+
+test-all: ## run these tests too
 	@scripts/postgres.sh
 	@go run ./shared/testkit/runtests -covered=$(covered) $(modules)
 	@awk -v least=$(mincover) -f scripts/coverage.awk coverage.out

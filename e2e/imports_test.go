@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -149,26 +151,34 @@ func matches(path string, patterns []string) bool {
 	})
 }
 
-// goList lists all packages of the workspace and all that they reach.
-func goList(t *testing.T) []goPackage {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "go", "list", "-deps", "-json=ImportPath,Standard,Imports,Deps",
+// listed holds all packages of the workspace and all that they reach.
+var listed = sync.OnceValues(func() ([]goPackage, error) {
+	cmd := exec.Command("go", "list", "-deps", "-json=ImportPath,Standard,Imports,Deps",
 		"./shared/...", "./services/command/...", "./services/query/...", "./services/projector/...", "./cmd/...")
 	cmd.Dir = ".."
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("go list: %v %s", err, stderr(err))
+		return nil, fmt.Errorf("go list: %w %s", err, stderr(err))
 	}
 	var packages []goPackage
 	for decoder := json.NewDecoder(bytes.NewReader(out)); ; {
 		var p goPackage
 		if err := decoder.Decode(&p); errors.Is(err, io.EOF) {
-			return packages
+			return packages, nil
 		} else if err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
 		packages = append(packages, p)
 	}
+})
+
+func goList(t *testing.T) []goPackage {
+	t.Helper()
+	packages, err := listed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return packages
 }
 
 func stderr(err error) []byte {

@@ -118,6 +118,7 @@ func dataDir(t *testing.T) string {
 
 func TestOwnServers(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	dir := dataDir(t)
 	p := launch(t, "--data-dir", dir)
 	if got := p.ask(t, "PUT", "/v1/config/greeting", `{"value":"hello"}`); got != "200 OK" {
@@ -163,6 +164,7 @@ func postgresPID(t *testing.T, dir string) int {
 
 func TestOthersServers(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	dir, nats := t.TempDir(), testkit.NATS(t)
 	p := launch(t, "--data-dir", dir, "--database-url", testkit.DatabaseURL(t), "--nats-url", nats.URL)
 	if got := p.ask(t, "PUT", "/v1/config/greeting", `{"value":"hello"}`); got != "200 OK" {

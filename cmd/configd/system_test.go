@@ -45,6 +45,7 @@ func startSystem(t testing.TB) (url string) {
 // What the README says works as it stands there.
 func TestTour(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	contract.Tour(t, contract.New(startSystem(t)), "../..")
 }
 

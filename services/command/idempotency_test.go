@@ -18,6 +18,7 @@ import (
 // with another request is refused.
 func TestReplayOverARestart(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	database := testkit.DatabaseURL(t, eventlog.Schema)
 	writes := []struct{ method, path, body, other string }{
 		{"PUT", "/v2/namespaces/ns/configs/a", `{"value":1}`, `{"value":2}`},
@@ -59,6 +60,7 @@ func TestReplayOverARestart(t *testing.T) {
 // answered alike, and it is done once.
 func TestOneKeyAtOnceIsOneWrite(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	database := testkit.DatabaseURL(t, eventlog.Schema)
 	services := []system{start(t, database, noNATS), start(t, database, noNATS)}
 	answers := make([]contract.Answer, 12)
@@ -89,6 +91,7 @@ func TestOneKeyAtOnceIsOneWrite(t *testing.T) {
 // has written exactly once, at the position that it was told.
 func TestWritesWhoseConnectionBreaks(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	const clients, writes = 4, 8
 	database := testkit.DatabaseURL(t, eventlog.Schema)
 	s := start(t, database, noNATS)

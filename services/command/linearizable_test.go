@@ -58,6 +58,7 @@ var counter = porcupine.Model{
 // they saw can be put in one order that respects time, and one wins per version.
 func TestWritesAreLinearizable(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	const clients, rounds = 64, 5
 	database := testkit.DatabaseURL(t, eventlog.Schema)
 	services := []system{start(t, database, noNATS), start(t, database, noNATS)}

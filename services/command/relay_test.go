@@ -106,9 +106,8 @@ func (c feedClient) replace(t *testing.T, epoch string, events []config.Event) {
 	if err := c.js.DeleteStream(t.Context(), feed.Stream); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 		t.Fatal(err)
 	}
-	if err := feed.EnsureStream(t.Context(), c.js, 1); err != nil {
-		t.Fatal(err)
-	}
+	// A server that is still deleting, or whom the relay asks too, may refuse.
+	testkit.Eventually(t, func() error { return feed.EnsureStream(t.Context(), c.js, 1) })
 	if len(events) == 0 {
 		return
 	}
@@ -139,6 +138,7 @@ func TestTheFeedIsTheLog(t *testing.T) {
 // help, and what was accepted meanwhile is published behind it.
 func TestTheFeedIsMended(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	server := testkit.NATS(t)
 	s := start(t, testkit.DatabaseURL(t, eventlog.Schema), server.URL)
 	c := client(t, server)
@@ -174,6 +174,7 @@ func TestTheFeedIsMended(t *testing.T) {
 // seen before anything is published over it.
 func TestTheFeedIsReplaced(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	server := testkit.NATS(t)
 	s := start(t, testkit.DatabaseURL(t, eventlog.Schema), server.URL)
 	c := client(t, server)
@@ -200,6 +201,7 @@ func TestTheFeedIsReplaced(t *testing.T) {
 // when it is back.
 func TestNATSAway(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	server := testkit.NATS(t)
 	s := start(t, testkit.DatabaseURL(t, eventlog.Schema), server.URL)
 	c := client(t, server)
@@ -218,6 +220,7 @@ func TestNATSAway(t *testing.T) {
 // publish nothing twice and nothing out of order.
 func TestRelaysRace(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	server := testkit.NATS(t)
 	database := testkit.DatabaseURL(t, eventlog.Schema)
 	both := []system{start(t, database, server.URL), start(t, database, server.URL)}
@@ -271,6 +274,7 @@ func TestRelaysRace(t *testing.T) {
 // publishes nothing over it, says why, and goes on by itself once it is mended.
 func TestTheRelayHalts(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	server := testkit.NATS(t)
 	database := testkit.DatabaseURL(t, eventlog.Schema)
 	c := client(t, server)

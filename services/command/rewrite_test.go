@@ -20,6 +20,7 @@ import (
 // same again has nothing left to do.
 func TestDryRunTellsTheRealRun(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	s := start(t, testkit.DatabaseURL(t, eventlog.Schema), noNATS)
 	changes := func(correlationID, body string) {
 		s.write(t, "POST", "/v2/namespaces/ns/changes", body, "Config-Correlation-Id", correlationID)
@@ -80,6 +81,7 @@ func TestDryRunTellsTheRealRun(t *testing.T) {
 // Taking a change set back must not lose what was changed since.
 func TestUndoOfWhatWasOverwrittenIsAConflict(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	s := start(t, testkit.DatabaseURL(t, eventlog.Schema), noNATS)
 	cmd := set(`1`, "a", "b", "c")
 	cmd.Set.CorrelationID = "release"
@@ -112,6 +114,7 @@ func TestUndoOfWhatWasOverwrittenIsAConflict(t *testing.T) {
 // is: what a rewrite does is what it would have done at the moment it is done.
 func TestRewriteIsPlannedAnew(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	s := start(t, testkit.DatabaseURL(t, eventlog.Schema), noNATS)
 	s.append(t, set(`"past"`, "a"))
 	for _, test := range []struct{ overtaken, status, plans int }{{0, 200, 1}, {3, 200, 4}, {planTries - 1, 200, planTries}, {planTries, 409, planTries}} {

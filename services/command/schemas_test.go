@@ -22,6 +22,7 @@ import (
 // asked, and no answer shows what is there.
 func TestSchemasReferToNothingOutside(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	s := start(t, testkit.DatabaseURL(t, eventlog.Schema), noNATS)
 	const secret = "s3cret"
 	file := filepath.Join(t.TempDir(), "schema.json")
@@ -56,6 +57,7 @@ func TestSchemasReferToNothingOutside(t *testing.T) {
 // force when it comes into force, and none is accepted after that.
 func TestASchemaRacesWrites(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	database := testkit.DatabaseURL(t, eventlog.Schema)
 	services := []system{start(t, database, noNATS), start(t, database, noNATS)}
 	var wg sync.WaitGroup

@@ -89,6 +89,7 @@ func TestWhatAWriteWaitsFor(t *testing.T) {
 // after a second without.
 func TestV1WriteWaitsForItsReaders(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	server := testkit.NATS(t)
 	s := start(t, testkit.DatabaseURL(t, eventlog.Schema), server.URL)
 	nc := client(t, server).nc

@@ -91,6 +91,7 @@ func textOf(v config.Value) *string {
 // shown as its text.
 func TestChangelogGoesOnAfterARestart(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	s := newSystem(t)
 	var log testkit.Log
 	log.Set(t, "ns", "greeting", `"hello \"you\""`)

@@ -19,6 +19,7 @@ const anotherLog = "0191f3a2-0000-7000-8000-0000000000ff"
 // skipped, and what was applied stays.
 func TestHalts(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	tests := map[string]struct {
 		change func(e *config.Event)
 		epoch  string
@@ -97,6 +98,7 @@ func wantHalted(t *testing.T, p *running, detail string, want projection) {
 // when it is longer. When it is the right one again the projector goes on.
 func TestHaltsOnTheFeedOfAnotherLog(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	s := newSystem(t)
 	events := testkit.RandomLog(t, 5, 20).Events
 	first := events[9].Commit

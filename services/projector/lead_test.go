@@ -21,6 +21,7 @@ import (
 // first stops.
 func TestStandbyTakesOver(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	s := newSystem(t)
 	events := testkit.RandomLog(t, 6, 60).Events
 	first, second := events[20].Commit, events[40].Commit

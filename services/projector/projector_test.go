@@ -211,6 +211,7 @@ func (s *system) hear(t *testing.T) heard {
 // the read tables are the fold of the events, and the change log has each once.
 func TestReadTablesAreTheFoldWhateverHappens(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	s := newSystem(t)
 	events := testkit.RandomLog(t, 1, 400).Events
 	done := 0
@@ -304,6 +305,7 @@ func killed(t testing.TB, s *system) {
 // come: the watchdog notices.
 func TestWatchdogResetsASilentConsumer(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	s := newSystem(t)
 	events := testkit.RandomLog(t, 2, 30).Events
 	first := events[9].Commit
@@ -325,6 +327,7 @@ func TestWatchdogResetsASilentConsumer(t *testing.T) {
 // see half of one.
 func TestHalfAChangeSetWaits(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	s := newSystem(t)
 	events := testkit.RandomLog(t, 3, 50).Events
 	half := int64(20) // the first position from here on that is inside a change set

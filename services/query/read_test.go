@@ -104,6 +104,7 @@ func TestStrongReads(t *testing.T) {
 // that up to a second and then answers what there is.
 func TestV1ReadsWaitForWhatWasAnnounced(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	s := newSystem(t)
 	var log testkit.Log
 	s.write(t, log.Set(t, "default", "a", `"1"`))
@@ -178,6 +179,7 @@ func TestV1History(t *testing.T) {
 // the present as the first page found it, or the past.
 func TestPagesAreOneState(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	s := newSystem(t)
 	all := testkit.RandomLog(t, 21, 400).Events
 	first := all[200].Commit

@@ -29,6 +29,7 @@ func (r *running) wantList(t testing.TB, events []config.Event, position int64) 
 // they are, and kept fresh by the feed, also when they fall behind.
 func TestMemoryIsTheFoldOfTheEvents(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	s := newSystem(t)
 	events := testkit.RandomLog(t, 1, 400).Events
 	tables, first, second := events[100].Commit, events[200].Commit, events[300].Commit
@@ -103,6 +104,7 @@ func TestMemoryHaltsOnAnUnknownEvent(t *testing.T) {
 // other log too it is that log's.
 func TestMemoryAndTheFeedOfAnotherLog(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	s := newSystem(t)
 	var log testkit.Log
 	s.write(t, log.Set(t, "ns", "a", `1`))
@@ -134,6 +136,7 @@ func TestMemoryAndTheFeedOfAnotherLog(t *testing.T) {
 // so.
 func TestStartingWithoutADatabase(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	s := newSystem(t)
 	gate := newGate(t, s.database)
 	gate.close()

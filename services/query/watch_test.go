@@ -133,6 +133,7 @@ func in(namespace string) func(*config.Event) bool {
 // then the live ones, each once, while more are written all the time.
 func TestWatchHasNoSeam(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	s := newSystem(t)
 	events := testkit.RandomLog(t, 11, 2700).Events
 	tables, first := events[2300].Commit, events[2450].Commit
@@ -236,6 +237,7 @@ func TestWatchRefuses(t *testing.T) {
 // come from the read tables. When the log is another one it ends.
 func TestWatchOverAReload(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	s := newSystem(t)
 	var log testkit.Log
 	s.write(t, log.Set(t, "ns", "a", `1`))

@@ -77,6 +77,9 @@ func TestMemberTwiceIsNamed(t *testing.T) {
 
 func TestValueLimits(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("takes long: make test-all runs it")
+	}
 	most := strings.Repeat("é", config.MaxStringLength)
 	if v, err := config.StringValue(most); err != nil || v.Text() != most {
 		t.Errorf("a string of %d characters: %v", config.MaxStringLength, err)

@@ -148,6 +148,9 @@ func TestCheckRefuses(t *testing.T) {
 
 func TestSetSizeLimit(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("takes long: make test-all runs it")
+	}
 	big := config.Value(`"` + strings.Repeat("x", config.MaxStringLength) + `"`)
 	var changes []config.Change
 	for i := range config.MaxSetSize/config.MaxStringLength + 1 {

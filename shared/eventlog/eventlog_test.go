@@ -141,6 +141,7 @@ func TestRefusedCommandsLeaveNothing(t *testing.T) {
 // Two logs on one database are two command services.
 func TestManyWritersAgainstTwoProcesses(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	pool := testkit.Database(t, eventlog.Schema)
 	logs := []*eventlog.Log{open(t, pool), open(t, pool)}
 	const writers, writes = 16, 12
@@ -262,6 +263,7 @@ func TestReadKeepsChangeSetsWhole(t *testing.T) {
 
 func TestReadIsBoundedInSize(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	log := open(t, testkit.Database(t, eventlog.Schema))
 	big := `"` + strings.Repeat("x", 850_000) + `"`
 	for i := range 5 {

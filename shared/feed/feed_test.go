@@ -140,6 +140,7 @@ func TestPublish(t *testing.T) {
 // However many relays publish the same log at once, the stream is that log.
 func TestRelaysRace(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	server := testkit.NATS(t)
 	js := testkit.Feed(t, server)
 	events := testkit.RandomLog(t, 3, 120).Events

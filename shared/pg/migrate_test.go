@@ -80,6 +80,7 @@ func TestMigrate(t *testing.T) {
 
 func TestManyMigrateAtOnce(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	address := testkit.DatabaseURL(t)
 	const processes = 6
 	errs := make(chan error, processes)

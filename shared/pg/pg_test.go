@@ -98,6 +98,7 @@ func TestSettingsOfAPool(t *testing.T) {
 
 func TestErrorsThatMeanTryAgain(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	address := testkit.DatabaseURL(t)
 	pool := open(t, address)
 	if _, err := pool.Exec(t.Context(), `create table thing (id int primary key); create table locked ()`); err != nil {

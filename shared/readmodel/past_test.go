@@ -19,6 +19,7 @@ import (
 // whatever position and with whatever filters it is asked.
 func TestPastIsTheFoldOfTheEventsUpToThen(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	m := model{events: testkit.RandomLog(t, 4, 250).Events}
 	m.entries = entries(t, m.events, func(readmodel.Entry) bool { return true })
 	store := filled(t, m.events)

@@ -104,6 +104,7 @@ func BenchmarkTimeTravel(b *testing.B) {
 // and no more of it than the answer needs.
 func TestPlansOfThePast(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	filledStore, pool := travelled(t, 12)
 	quiet := config.Event{
 		Namespace: "quiet", Name: "n", Version: 1, Position: 12*travelNames + 1, Commit: 12*travelNames + 1, SchemaVersion: 1,

@@ -54,6 +54,7 @@ type tested struct {
 func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("runtests", flag.ExitOnError)
 	covered := flags.String("covered", "./...", "patterns of the packages whose coverage is measured, separated by commas")
+	short := flags.Bool("short", false, "leave out the tests that take long")
 	dir := flags.String("dir", filepath.Join("bin", "test"), "where the test programs are kept")
 	atOnce := flags.Int("p", runtime.GOMAXPROCS(0)+1, "how many packages are tested at once; tests wait more than they work")
 	_ = flags.Parse(args) // ExitOnError
@@ -79,7 +80,7 @@ func run(ctx context.Context, args []string) error {
 	if err := errors.Join(link(ctx, *dir, *covered, packages), <-started); err != nil {
 		return err
 	}
-	failed := test(ctx, packages, *atOnce)
+	failed := test(ctx, packages, *atOnce, *short)
 	if err := mergeProfiles("coverage.out", packages); err != nil {
 		return err
 	}
@@ -158,7 +159,7 @@ func link(ctx context.Context, dir, covered string, packages []tested) error {
 }
 
 // test runs the programs, atOnce side by side, and returns how many failed.
-func test(ctx context.Context, packages []tested, atOnce int) (failed int) {
+func test(ctx context.Context, packages []tested, atOnce int, short bool) (failed int) {
 	queue := make(chan tested, len(packages))
 	for _, p := range packages {
 		queue <- p
@@ -169,7 +170,7 @@ func test(ctx context.Context, packages []tested, atOnce int) (failed int) {
 	for range atOnce {
 		workers.Go(func() {
 			for p := range queue {
-				line, err := p.run(ctx)
+				line, err := p.run(ctx, short)
 				mu.Lock()
 				if fmt.Println(line); err != nil {
 					failed++
@@ -183,8 +184,8 @@ func test(ctx context.Context, packages []tested, atOnce int) (failed int) {
 }
 
 // run runs one program in its package's directory and returns what to print.
-func (p tested) run(ctx context.Context) (string, error) {
-	cmd := exec.CommandContext(ctx, p.program, "-test.paniconexit0", "-test.timeout=5m", "-test.shuffle=on", "-test.parallel=8", "-test.coverprofile="+p.profile)
+func (p tested) run(ctx context.Context, short bool) (string, error) {
+	cmd := exec.CommandContext(ctx, p.program, "-test.paniconexit0", "-test.timeout=5m", "-test.shuffle=on", "-test.coverprofile="+p.profile, fmt.Sprintf("-test.short=%t", short))
 	cmd.Dir = p.dir
 	// The race detector otherwise waits for a second at the end, and a program
 	// that runs itself as another process is warned about its coverage.
