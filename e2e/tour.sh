@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # The tour of the README, as a script: bash e2e/tour.sh, against make run on a fresh
 # data directory. The README shows the same lines; a test runs them.
 

@@ -27,7 +27,7 @@ func BenchmarkGet(b *testing.B) {
 	for i := 0; i < names; i += 500 {
 		var changes []string
 		for j := range 500 {
-			changes = append(changes, fmt.Sprintf(`{"op":"set","name":"%s","value":%q}`, benchName(i+j), value))
+			changes = append(changes, fmt.Sprintf(`{"op":"set","name":%q,"value":%q}`, benchName(i+j), value))
 		}
 		send(b, http.MethodPost, system+"/v2/namespaces/default/changes", `{"changes":[`+strings.Join(changes, ",")+`]}`)
 	}

@@ -317,7 +317,7 @@ func TestTheRelayHalts(t *testing.T) {
 			s := start(t, database, server.URL)
 			halted := func() error {
 				if _, err := feed.RequestHead(t.Context(), c.nc); err == nil || !strings.Contains(err.Error(), test.why) {
-					return fmt.Errorf("the head is answered with %v, want why the relay has halted: %s", err, test.why)
+					return fmt.Errorf("the head is answered with error %w, want why the relay has halted: %s", err, test.why)
 				}
 				return nil
 			}

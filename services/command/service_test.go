@@ -66,9 +66,9 @@ func (s system) write(t *testing.T, method, path, body string, headers ...string
 }
 
 // refused sends a write that must be refused with this status.
-func (s system) refused(t *testing.T, status int, method, path, body string, headers ...string) service.Problem {
+func (s system) refused(t *testing.T, status int, method, path, body string) service.Problem {
 	t.Helper()
-	got := s.Do(t, method, path, body, headers...)
+	got := s.Do(t, method, path, body)
 	if got.Status != status {
 		t.Errorf("%s %s %.200s: answered %d %.500s, want %d", method, path, body, got.Status, got.Body, status)
 	}

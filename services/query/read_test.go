@@ -163,10 +163,10 @@ func TestV1History(t *testing.T) {
 	}
 	for i, h := range history {
 		want := map[string]any{"config_name": "a", "value": fmt.Sprint(i), "old_value": fmt.Sprint(i - 1), "timestamp": h.At.Format(time.RFC3339Nano)}
-		switch {
-		case i%10 == 0:
+		switch i % 10 {
+		case 0:
 			want["old_value"] = nil
-		case i%10 == 9:
+		case 9:
 			want = map[string]any{"config_name": "a", "deleted_value": fmt.Sprint(i - 1), "timestamp": want["timestamp"]}
 		}
 		if !reflect.DeepEqual(want, h.Data) || h.N != int64(i+1) || h.Type != log.Events[i].Type || !h.At.Equal(log.Events[i].RecordedAt) {

@@ -57,7 +57,7 @@ func (d *demo) program() service.Program {
 }
 
 // started runs the program and returns its address once it has logged it.
-func started(t *testing.T, ctx context.Context, d *demo) (address string, ended chan error, log *journal) {
+func started(ctx context.Context, t *testing.T, d *demo) (address string, ended chan error, log *journal) {
 	t.Helper()
 	log, ended = new(journal), make(chan error, 1)
 	go func() { ended <- d.program().Run(ctx, []string{"--password=x"}, nil, log) }()
@@ -76,7 +76,7 @@ func TestProgram(t *testing.T) {
 	t.Parallel()
 	d := &demo{entered: make(chan struct{})}
 	ctx, stop := context.WithCancel(t.Context())
-	address, ended, log := started(t, ctx, d)
+	address, ended, log := started(ctx, t, d)
 
 	t.Log("another process of the same program asks how it is; it has no secrets")
 	if err := d.program().Run(t.Context(), []string{"healthcheck"}, []string{"LISTEN=" + address}, io.Discard); err != nil {
@@ -119,7 +119,7 @@ func TestProgramWhoseServiceEnds(t *testing.T) {
 	t.Parallel()
 	for _, cause := range []error{errors.New("it broke"), nil} {
 		d := &demo{end: make(chan error, 1)}
-		_, ended, _ := started(t, t.Context(), d)
+		_, ended, _ := started(t.Context(), t, d)
 		d.end <- cause
 		want := cause
 		if want == nil {

@@ -131,6 +131,7 @@ func TestStopFinishesWhatIsInFlight(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		defer response.Body.Close()
 		if body, err := io.ReadAll(response.Body); err != nil || string(body) != "whole" {
 			t.Errorf("got %q, %v", body, err)
 		}

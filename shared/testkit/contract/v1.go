@@ -67,9 +67,9 @@ func (a API) Do(t testing.TB, method, path, body string, headers ...string) Answ
 // do sends a request of v1. A write that says it could not wait for its readers
 // within its second is answered as promised: on a busy machine a test waits, as a
 // client would.
-func (a API) do(t testing.TB, method, path, body string, headers ...string) Answer {
+func (a API) do(t testing.TB, method, path, body string) Answer {
 	t.Helper()
-	got := a.Do(t, method, path, body, headers...)
+	got := a.Do(t, method, path, body)
 	if got.Header.Get("Config-Applied") == "false" {
 		for _, path := range []string{"/v2/namespaces/default/configs?limit=1&", "/v2/namespaces/default/configs/x/history?"} { // memory, tables
 			a.Do(t, "GET", path+"wait="+patience+"&min_position="+got.Header.Get("Config-Position"), "").is(t, 200)

@@ -109,9 +109,20 @@ func operations(t *testing.T, s *space) {
 
 func undefinedV2(t *testing.T, s *space) {
 	for _, request := range [][2]string{
-		{"GET", "/v2/nothing"}, {"GET", "/v2/namespaces/a"}, {"POST", "/v2/namespaces"}, {"POST", "configs/a"}, {"PUT", "configs"}, {"GET", "changes"},
-		{"GET", "revert"}, {"PUT", "copy"}, {"POST", "watch"}, {"POST", "schemas/a"}, {"GET", "configs/a/nothing"}, {"PUT", "/v2/audit"},
-		{"POST", "/v2/log/head"}, {"GET", "/v2/log/nothing"},
+		{"GET", "/v2/nothing"},
+		{"GET", "/v2/namespaces/a"},
+		{"POST", "/v2/namespaces"},
+		{"POST", "configs/a"},
+		{"PUT", "configs"},
+		{"GET", "changes"},
+		{"GET", "revert"},
+		{"PUT", "copy"},
+		{"POST", "watch"},
+		{"POST", "schemas/a"},
+		{"GET", "configs/a/nothing"},
+		{"PUT", "/v2/audit"},
+		{"POST", "/v2/log/head"},
+		{"GET", "/v2/log/nothing"},
 	} {
 		s.Do(t, request[0], s.path(request[1]), `{}`).problem(t, 404, config.NotFound)
 	}

@@ -50,16 +50,16 @@ func reverts(t *testing.T, s *space) {
 	dry.lists(t, "/changes", "/name", "a", "b", "c").lists(t, "/changes", "/op", "set", "set", "delete")
 	dry.lists(t, "/changes", "/old_value", "2", "null", "1").lists(t, "/changes", "/value", "1", "1", "null").lists(t, "/changes", "/version", "3", "3", "2")
 	s.now(t, before...)
-	real := s.send(t, "POST", "revert", `{`+to+`,"reason":"incident"}`, "Config-Actor", "jane").is(t, 200).has(t, "/dry_run", "false")
-	if real.at("/changes") != dry.at("/changes") {
-		t.Errorf("the dry run answered %s, the real one %s", dry.at("/changes"), real.at("/changes"))
+	done := s.send(t, "POST", "revert", `{`+to+`,"reason":"incident"}`, "Config-Actor", "jane").is(t, 200).has(t, "/dry_run", "false")
+	if done.at("/changes") != dry.at("/changes") {
+		t.Errorf("the dry run answered %s, the real one %s", dry.at("/changes"), done.at("/changes"))
 	}
 	s.now(t, "a", "1", "b", "1")
 	s.get(t, "configs/a").has(t, "/reason", "incident", "/updated_by", "jane", "/version", "3")
 
 	// There is nothing to do twice, and a revert of the revert is the state before.
 	s.send(t, "POST", "revert", `{`+to+`}`).is(t, 200).has(t, "/changes", "[]", "/correlation_id", "")
-	s.send(t, "POST", "revert", `{"change":`+quote(real.at("/correlation_id"))+`}`).is(t, 200)
+	s.send(t, "POST", "revert", `{"change":`+quote(done.at("/correlation_id"))+`}`).is(t, 200)
 	s.now(t, before...)
 
 	// To a time, a token, for some names.
