@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"os"
+	"os/exec"
 	"testing"
 
 	"github.com/config-api/config-api/shared/testkit/contract"
@@ -25,4 +26,32 @@ func TestContract(t *testing.T) {
 	t.Run("v1", func(t *testing.T) { contract.V1(t, api) })
 	t.Run("v2", func(t *testing.T) { contract.V2(t, api) })
 	t.Run("limits", func(t *testing.T) { contract.Limits(t, api) })
+}
+
+// TestTour runs what the README shows, as it stands there, on new data.
+func TestTour(t *testing.T) {
+	d := newDaemon(t)
+	d.start(t)
+	d.awaitReady(t)
+	contract.Tour(t, contract.New(d.url), "..")
+	d.interrupt(t)
+}
+
+// TestClientExample runs the Go client's example program.
+func TestClientExample(t *testing.T) {
+	d := newDaemon(t)
+	d.start(t)
+	d.awaitReady(t)
+	cmd := exec.CommandContext(t.Context(), "go", "run", "../shared/client/example", d.url)
+	out, err := cmd.CombinedOutput()
+	const want = "checkout.timeout is 30, version 1\n" +
+		"refused: it has version 1 now\n" +
+		"ann set checkout.timeout to 45: the bank is slow\n" +
+		"ann set flags.new-cart to true: launch\n" +
+		"before the launch it was 30\n" +
+		"back: checkout.timeout is 30, flags.new-cart is not set\n"
+	if err != nil || string(out) != want {
+		t.Errorf("the example printed (%v)\n%swant\n%s", err, out, want)
+	}
+	d.interrupt(t)
 }

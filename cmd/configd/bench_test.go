@@ -23,7 +23,7 @@ func BenchmarkGet(b *testing.B) {
 	constant.GET("/v1/config/:name", func(c echo.Context) error { return c.String(http.StatusOK, value) })
 	server := httptest.NewServer(constant)
 	defer server.Close()
-	system := startSystem(b)
+	system := startSystem(b).url
 	for i := 0; i < names; i += 500 {
 		var changes []string
 		for j := range 500 {
