@@ -11,12 +11,12 @@ import (
 	"github.com/config-api/config-api/shared/config"
 )
 
-// PositionAt returns the last position recorded at or before t, 0 if there is
-// none.
+// PositionAt returns the position that a time stands for: that of the last change
+// set that had begun to be recorded, 0 if there is none.
 func (l *Log) PositionAt(ctx context.Context, t time.Time) (int64, error) {
 	var position int64
 	err := l.pool.QueryRow(ctx, `select coalesce(
-		(select position from eventstore.events where recorded_at <= $1 order by recorded_at desc limit 1), 0)`, t).Scan(&position)
+		(select commit_position from eventstore.events where recorded_at <= $1 order by recorded_at desc limit 1), 0)`, t).Scan(&position)
 	if err != nil {
 		return 0, fmt.Errorf("position at a time: %w", err)
 	}

@@ -65,6 +65,9 @@ func (f *follower) consume(ctx context.Context) error {
 	consumer, err := f.js.OrderedConsumer(ctx, Stream, jetstream.OrderedConsumerConfig{
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq:   uint64(f.last + 1),
+		// By default it tries for ever, and hears of no context: the end of a
+		// program whose stream is gone would never come.
+		MaxResetAttempts: 1,
 	})
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return ErrNoStream

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go/jetstream"
@@ -165,3 +166,37 @@ func TestFollowEndsWithItsContext(t *testing.T) {
 		t.Errorf("ended with %v", err)
 	}
 }
+
+// It ends with its context also when the stream has gone from under it.
+func TestFollowEndsWithoutAStream(t *testing.T) {
+	t.Parallel()
+	js := testkit.Feed(t, testkit.NATS(t))
+	testkit.Publish(t, js, testkit.RandomLog(t, 8, 1).Events)
+	ctx, cancel := context.WithCancel(t.Context())
+	followed := make(chan error, 1)
+	applied := make(chan struct{}, 10)
+	trying := slog.New(slog.NewTextHandler(writer(func([]byte) { cancel() }), nil))
+	go func() {
+		followed <- feed.Follow(ctx, js, 0, trying, func(string, []config.Event) error {
+			applied <- struct{}{}
+			return nil
+		})
+	}()
+	<-applied
+	if err := js.DeleteStream(t.Context(), feed.Stream); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-followed:
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("ended with %v", err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("it does not end")
+	}
+}
+
+// writer calls itself with what is written.
+type writer func([]byte)
+
+func (w writer) Write(b []byte) (int, error) { w(b); return len(b), nil }

@@ -241,12 +241,13 @@ func (s *Store) Diff(ctx context.Context, namespace string, from, to int64, limi
 	return d, checkpoint, err
 }
 
-// PositionAt returns the last position recorded at or before t, 0 if there is
-// none.
+// PositionAt returns the position that a time stands for: that of the last change
+// set that had begun to be recorded, 0 if there is none. The events of a set have
+// times a microsecond apart, and no time shows a part of one.
 func (s *Store) PositionAt(ctx context.Context, t time.Time) (int64, Checkpoint, error) {
 	var position int64
 	checkpoint, err := s.snapshot(ctx, "position at a time", func(v snapshot) error {
-		rows, err := v.query(`select position from $history where recorded_at <= $1 order by recorded_at desc limit 1`, t)
+		rows, err := v.query(`select commit_position from $history where recorded_at <= $1 order by recorded_at desc limit 1`, t)
 		if err != nil {
 			return err
 		}
