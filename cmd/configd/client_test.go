@@ -16,6 +16,7 @@ import (
 
 	"github.com/config-api/config-api/shared/client"
 	"github.com/config-api/config-api/shared/config"
+	"github.com/config-api/config-api/shared/testkit"
 )
 
 // faulty is a proxy before a system that breaks things: it counts down fail, and
@@ -92,6 +93,7 @@ func must[T any](t testing.TB) func(T, error) T {
 // Whatever breaks, a write is done once, and a read shows it.
 func TestClientTriesAgain(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	proxy := newFaulty(t, startSystem(t).url)
 	c := newClient(t, proxy.URL)
 	ns := c.Namespace("retry")

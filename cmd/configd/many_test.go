@@ -24,6 +24,7 @@ import (
 // never sees state go back, wherever its reads land.
 func TestSeveralQueryServices(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	s := startSystem(t)
 	targets := []*httputil.ReverseProxy{proxyTo(t, s.url)}
 	for range 2 {

@@ -107,8 +107,11 @@ var english = message.NewPrinter(language.English)
 // that a person can mend.
 func faultsOf(err error) []config.Fault {
 	var invalid *jsonschema.ValidationError
-	if !errors.As(err, &invalid) {
+	if err == nil {
 		return nil
+	}
+	if !errors.As(err, &invalid) { // it can't be checked, so it does not pass
+		return []config.Fault{{Detail: err.Error()}}
 	}
 	var faults []config.Fault
 	var walk func(e *jsonschema.ValidationError)
