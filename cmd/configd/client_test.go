@@ -99,7 +99,7 @@ func TestClientTriesAgain(t *testing.T) {
 	ns := c.Namespace("retry")
 	version := int64(0)
 	for name, h := range map[string]harm{"cut": cut, "lost": lost, "busy": busy} {
-		for failures := int32(0); failures < 3; failures++ {
+		for failures := range int32(3) {
 			proxy.next(failures, h)
 			version++
 			if got, err := ns.Set(t.Context(), "a", map[string]string{"<": "&"}); err != nil || got.Version != version {

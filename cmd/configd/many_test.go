@@ -41,7 +41,9 @@ func TestSeveralQueryServices(t *testing.T) {
 		t.Cleanup(func() {
 			server.Close()
 			cancel()
-			<-ended
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
 		})
 		targets = append(targets, proxyTo(t, server.URL))
 	}

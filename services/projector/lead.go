@@ -15,6 +15,7 @@ import (
 const (
 	projectorLock = 7_263_101
 	changelogLock = 7_263_102
+	rebuildLock   = 7_263_103
 )
 
 // leadPause is how often a standby asks for the lock, how often a leader makes

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 	"time"
 
@@ -17,8 +18,6 @@ import (
 )
 
 const (
-	// consumerName is the durable consumer of the live projection.
-	consumerName = "projector-a"
 	// fetchWait is how long a fetch waits for news, and so how often the
 	// position is announced when there are none.
 	fetchWait = time.Second
@@ -26,6 +25,15 @@ const (
 	// anything being delivered before the consumer is reset.
 	silence = 2 * time.Second
 )
+
+// consumerOf is the durable consumer of a generation: while one is live the other
+// is idle, or rebuilds.
+func consumerOf(generation int64) string {
+	if generation%2 == 1 {
+		return "projector-a"
+	}
+	return "projector-b"
+}
 
 // projector applies the feed to the read tables. The checkpoint in the tables
 // says where it is; the consumer is only a way to get at what comes next, and
@@ -63,6 +71,9 @@ func (p *projector) update(change func(*status)) {
 func (p *projector) run(ctx context.Context) error {
 	p.update(func(s *status) { s.Leading = true })
 	err := p.project(ctx)
+	for errors.Is(err, errFlipped) { // no pause: readers wait
+		err = p.project(ctx)
+	}
 	p.update(func(s *status) {
 		s.Leading = false
 		if halted := new(haltedError); errors.As(err, &halted) {
@@ -71,6 +82,9 @@ func (p *projector) run(ctx context.Context) error {
 	})
 	return err
 }
+
+// errFlipped means that another generation is read now.
+var errFlipped = errors.New("another generation is read now")
 
 func (p *projector) project(ctx context.Context) error {
 	checkpoint, err := p.store.Checkpoint(ctx)
@@ -81,10 +95,10 @@ func (p *projector) project(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.logger.Info("projecting", "position", checkpoint.Position)
+	p.logger.Info("projecting", "position", checkpoint.Position, "generation", checkpoint.Generation)
 	p.announce(checkpoint)
 	held := held{next: checkpoint.Position + 1}
-	heard := time.Now()
+	heard, looked := time.Now(), time.Now()
 	for ctx.Err() == nil {
 		messages, err := consumer.Fetch(ctx, fetchWait)
 		if err != nil {
@@ -103,12 +117,19 @@ func (p *projector) project(ctx context.Context) error {
 		}
 		if events, last := held.whole(); events != nil {
 			if checkpoint, err = p.apply(ctx, checkpoint, held.epoch, events); err != nil {
-				return err
+				return errors.Join(err, p.flipped(ctx, checkpoint))
 			}
 			_ = last.Ack() // a hint: the checkpoint is what counts
 		}
 		p.update(func(s *status) { s.Halted = "" })
 		p.announce(checkpoint)
+		// Without new events nothing else tells that another generation is read now.
+		if time.Since(looked) > fetchWait/2 {
+			looked = time.Now()
+			if err := p.flipped(ctx, checkpoint); err != nil {
+				return err
+			}
+		}
 		if len(messages) > 0 {
 			heard = time.Now()
 			continue
@@ -123,12 +144,22 @@ func (p *projector) project(ctx context.Context) error {
 	return nil
 }
 
+// flipped returns [errFlipped] if another generation is read than that of the
+// checkpoint.
+func (p *projector) flipped(ctx context.Context, checkpoint readmodel.Checkpoint) error {
+	active, err := p.store.Checkpoint(ctx)
+	if err == nil && active.Generation != checkpoint.Generation {
+		return errFlipped
+	}
+	return err
+}
+
 // open returns the consumer, reset to what comes after the checkpoint.
 func (p *projector) open(ctx context.Context, checkpoint readmodel.Checkpoint) (*feed.Durable, error) {
 	if err := p.belongs(ctx, checkpoint); err != nil {
 		return nil, err
 	}
-	consumer, err := feed.OpenDurable(ctx, p.js, consumerName)
+	consumer, err := feed.OpenDurable(ctx, p.js, consumerOf(checkpoint.Generation))
 	if err != nil {
 		return nil, err
 	}
@@ -168,7 +199,9 @@ func (p *projector) apply(ctx context.Context, from readmodel.Checkpoint, epoch 
 
 func (p *projector) announce(checkpoint readmodel.Checkpoint) {
 	// Who misses it hears the next one within a second.
-	_ = feed.Announce(p.nc, feed.AppliedSubject, feed.Applied{Epoch: checkpoint.Epoch, Position: checkpoint.Position})
+	_ = feed.Announce(p.nc, feed.AppliedSubject, feed.Applied{
+		Epoch: checkpoint.Epoch, Position: checkpoint.Position, Generation: checkpoint.Generation,
+	})
 }
 
 // held are events that were delivered and are not applied: at least those of a
@@ -205,9 +238,12 @@ func (h *held) take(messages []feed.Message, epoch string) (bool, error) {
 
 // whole takes out what ends with a whole change set, and the last message of
 // it; nil if there is no whole one yet.
-func (h *held) whole() ([]config.Event, *feed.Message) {
+func (h *held) whole() ([]config.Event, *feed.Message) { return h.wholeUpTo(math.MaxInt64) }
+
+// wholeUpTo is whole of what is not after a position.
+func (h *held) wholeUpTo(position int64) ([]config.Event, *feed.Message) {
 	for n := len(h.messages); n > 0; n-- {
-		if last := h.messages[n-1]; last.Position == last.Commit {
+		if last := h.messages[n-1]; last.Position == last.Commit && last.Position <= position {
 			events := make([]config.Event, n)
 			for i := range events {
 				events[i] = h.messages[i].Event

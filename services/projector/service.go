@@ -11,11 +11,9 @@ import (
 	"sync"
 
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/labstack/echo/v4"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/config-api/config-api/shared/config"
 	"github.com/config-api/config-api/shared/feed"
 	"github.com/config-api/config-api/shared/readmodel"
 	"github.com/config-api/config-api/shared/service"
@@ -45,6 +43,7 @@ type Service struct {
 	store     *readmodel.Store
 	projector *projector
 	changelog *changelog
+	rebuilder *rebuilder
 	handler   http.Handler
 }
 
@@ -66,6 +65,7 @@ func New(ctx context.Context, o Options, logger *slog.Logger) (*Service, error) 
 	s.store = readmodel.New(s.pool)
 	s.projector = &projector{store: s.store, js: s.js, nc: s.nc, logger: logger}
 	s.changelog = &changelog{store: s.store, js: s.js, logger: logger, values: o.LogValues}
+	s.rebuilder = newRebuilder(s.store, s.js, logger)
 	s.handler = s.routes()
 	return s, nil
 }
@@ -76,6 +76,7 @@ func (s *Service) Run(ctx context.Context) error {
 	var working sync.WaitGroup
 	working.Go(func() { lead(ctx, s.pool, projectorLock, s.logger, s.projector.run) })
 	working.Go(func() { lead(ctx, s.pool, changelogLock, s.logger, s.changelog.run) })
+	working.Go(func() { lead(ctx, s.pool, rebuildLock, s.logger, s.rebuilder.run) })
 	working.Wait()
 	s.nc.Close()
 	s.pool.Close()
@@ -88,6 +89,9 @@ func (s *Service) Handler() http.Handler { return s.handler }
 func (s *Service) routes() http.Handler {
 	e := service.NewEcho(s.logger)
 	e.GET("/v2/projections", s.getProjections)
+	e.POST("/v2/projections/:name/rebuild", s.postRebuild)
+	e.GET("/v2/projections/:name/rebuild", s.getRebuild)
+	e.DELETE("/v2/projections/:name/rebuild", s.deleteRebuild)
 	service.Health(e,
 		service.Check{Name: "readmodel", Run: func(ctx context.Context) error {
 			if _, err := s.store.Checkpoint(ctx); err != nil {
@@ -103,45 +107,6 @@ func (s *Service) routes() http.Handler {
 			return nil
 		}})
 	return e
-}
-
-// projection answers how far a projection is.
-type projection struct {
-	Name       string `json:"name"`
-	State      string `json:"state"` // running, standby or halted
-	Detail     string `json:"detail,omitempty"`
-	Generation int64  `json:"generation"`
-	Epoch      string `json:"epoch"`
-	Position   int64  `json:"position"`
-	Feed       int64  `json:"feed_position"`
-	Lag        int64  `json:"lag"` // events of the feed that are not applied
-	Consumer   string `json:"consumer"`
-}
-
-func (s *Service) getProjections(c echo.Context) error {
-	ctx := c.Request().Context()
-	checkpoint, err := s.store.Checkpoint(ctx)
-	if err != nil {
-		return err
-	}
-	last, err := feed.LastPosition(ctx, s.js)
-	if err != nil && !errors.Is(err, feed.ErrNoStream) {
-		s.logger.Warn("the feed can't be looked at", "error", err)
-		return config.Errorf(config.Unavailable, "the feed can't be looked at: try again")
-	}
-	status := s.projector.Status()
-	answer := projection{
-		Name: "current", State: "running", Generation: checkpoint.Generation, Epoch: checkpoint.Epoch,
-		Position: checkpoint.Position, Feed: last, Lag: max(last-checkpoint.Position, 0), Consumer: consumerName,
-	}
-	switch {
-	case status.Halted != "":
-		answer.State, answer.Detail = "halted", status.Halted
-	case !status.Leading:
-		answer.State, answer.Detail = "standby", "another projector works"
-	}
-	c.Response().Header().Set("Config-Position", checkpoint.Token().String())
-	return c.JSON(http.StatusOK, map[string]any{"items": []projection{answer}})
 }
 
 // Run is the process of the service.

@@ -88,9 +88,10 @@ func New(ctx context.Context, o Options, logger *slog.Logger) (*Service, error) 
 		return nil, fmt.Errorf("jetstream: %w", err)
 	}
 	s.store = readmodel.New(s.pool)
-	s.view = &view{store: s.store, js: js, logger: logger, changed: s.changed}
+	s.view = &view{store: s.store, js: js, logger: logger, changed: s.changed, remade: make(chan struct{}, 1)}
 	err = feed.Listen(s.nc, feed.AppliedSubject, func(a feed.Applied) {
 		s.announced.Store(&config.Token{Epoch: a.Epoch, Position: a.Position})
+		s.view.heard(a.Generation)
 	})
 	if err != nil {
 		return nil, err

@@ -22,6 +22,9 @@ const (
 	applyAtOnce = 2000
 	// reloadPause is between two tries to load the view.
 	reloadPause = 500 * time.Millisecond
+	// behindPause is how long tables that were made anew are given to reach
+	// what is served.
+	behindPause = 20 * time.Millisecond
 )
 
 // state is every current value at one position. It never changes: whoever holds
@@ -71,9 +74,11 @@ type view struct {
 	// changed is called after each new state, with the events that made it.
 	changed func(*state, []config.Event)
 
-	rows    *btree.Map[string, *readmodel.Row] // of run alone; states have copies of it
-	current atomic.Pointer[state]              // nil until the first load
-	problem atomic.Pointer[error]              // why the state is not kept fresh, if so
+	rows       *btree.Map[string, *readmodel.Row] // of run alone; states have copies of it
+	generation atomic.Int64                       // of the read tables that were loaded
+	remade     chan struct{}                      // another generation is read now
+	current    atomic.Pointer[state]              // nil until the first load
+	problem    atomic.Pointer[error]              // why the state is not kept fresh, if so
 }
 
 // errLoading is the answer to a read before the first state.
@@ -112,6 +117,14 @@ func (v *view) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		if errors.Is(err, errRemade) {
+			v.logger.Info("the read tables were made anew, loading them")
+			continue
+		}
+		if errors.Is(err, errBehind) {
+			pause(ctx, behindPause)
+			continue
+		}
 		v.problem.Store(&err)
 		var unknown *config.UnknownEventError
 		if errors.As(err, &unknown) {
@@ -120,10 +133,31 @@ func (v *view) run(ctx context.Context) {
 			return
 		}
 		v.logger.Warn("the view is not kept fresh, loading it anew", "error", err)
-		select {
-		case <-time.After(reloadPause):
-		case <-ctx.Done():
-		}
+		pause(ctx, reloadPause)
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}
+
+var (
+	errRemade = errors.New("another generation of the read tables is read now")
+	// errBehind means that the new generation has not reached what was served.
+	errBehind = errors.New("the read tables are behind")
+)
+
+// heard is called with the generation that a projector works on.
+func (v *view) heard(generation int64) {
+	if loaded := v.generation.Load(); generation == 0 || loaded == 0 || generation == loaded {
+		return
+	}
+	select {
+	case v.remade <- struct{}{}:
+	default:
 	}
 }
 
@@ -161,6 +195,8 @@ func (v *view) follow(ctx context.Context) error {
 			}
 		case err := <-followed:
 			return err
+		case <-v.remade:
+			return errRemade
 		}
 	}
 }
@@ -194,8 +230,14 @@ func (v *view) load(ctx context.Context) (*state, error) {
 		rows: rows.Copy(), superseded: make(chan struct{}),
 	}
 	if old := v.current.Load(); old != nil && old.epoch == s.epoch && old.position > s.position {
-		return old, nil // what was served never goes back; the feed goes on from there
+		// What was served never goes back. Of the same tables the feed goes on
+		// from there; others are waited for.
+		if v.generation.Load() != checkpoint.Generation {
+			return nil, errBehind
+		}
+		return old, nil
 	}
+	v.generation.Store(checkpoint.Generation)
 	v.rows = rows
 	v.publish(s, nil)
 	v.logger.Info("view loaded", "position", s.position, "names", rows.Len())

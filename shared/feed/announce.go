@@ -25,6 +25,8 @@ const (
 type Applied struct {
 	Epoch    string `json:"epoch"`
 	Position int64  `json:"position"`
+	// Generation of the read tables; another one than before was made anew.
+	Generation int64 `json:"generation,omitempty"`
 }
 
 // Served says how far a query service's memory is, after each change and every

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgerrcode"
@@ -17,6 +18,9 @@ import (
 )
 
 const (
+	// maxConns is the size of a pool whose URL does not say pool_max_conns. A
+	// service holds a connection for each lock that it has, and works on others.
+	maxConns = 16
 	// connectTimeout bounds one attempt to connect.
 	connectTimeout = 5 * time.Second
 	// statementTimeout ends a statement that a bug or a lock keeps running.
@@ -35,6 +39,9 @@ func Open(ctx context.Context, url, applicationName string) (*pgxpool.Pool, erro
 		return nil, errors.New("the database URL can't be parsed: use postgres://user:password@host:5432/database")
 	}
 	options.ConnConfig.ConnectTimeout = connectTimeout
+	if !strings.Contains(url, "pool_max_conns") {
+		options.MaxConns = maxConns
+	}
 	defaults := map[string]string{
 		"application_name":                    applicationName,
 		"statement_timeout":                   statementTimeout,

@@ -12,15 +12,25 @@ import (
 	"github.com/config-api/config-api/shared/config"
 )
 
-// Apply brings a generation from a checkpoint to the last of the events, in one
-// transaction with the rows, and returns the new checkpoint. The events follow
-// the checkpoint without a gap and end with a whole change set.
+// Apply brings the active generation from a checkpoint to the last of the events,
+// in one transaction with the rows, and returns the new checkpoint. The events
+// follow the checkpoint without a gap and end with a whole change set.
 //
 // Moving the checkpoint is also the fence against a second projector: when the
-// checkpoint in the tables is not from, nothing changes and the error is
-// [ErrFenced]. An event that this program does not understand is a
-// [*config.UnknownEventError], and nothing changes either.
+// checkpoint in the tables is not from, or another generation has become the
+// active one, nothing changes and the error is [ErrFenced]. An event that this
+// program does not understand is a [*config.UnknownEventError], and nothing
+// changes either.
 func (s *Store) Apply(ctx context.Context, from Checkpoint, epoch string, events []config.Event) (Checkpoint, error) {
+	return s.apply(ctx, from, epoch, events, true)
+}
+
+// ApplyIdle is Apply to a generation that is not read.
+func (s *Store) ApplyIdle(ctx context.Context, from Checkpoint, epoch string, events []config.Event) (Checkpoint, error) {
+	return s.apply(ctx, from, epoch, events, false)
+}
+
+func (s *Store) apply(ctx context.Context, from Checkpoint, epoch string, events []config.Event, active bool) (Checkpoint, error) {
 	if err := follows(from, epoch, events); err != nil {
 		return from, err
 	}
@@ -34,7 +44,7 @@ func (s *Store) Apply(ctx context.Context, from Checkpoint, epoch string, events
 	last := &events[len(events)-1]
 	to := Checkpoint{Generation: from.Generation, Epoch: epoch, Position: last.Position, Hash: last.Hash, RecordedAt: last.RecordedAt}
 	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		due, err := apply(ctx, tx, from, to, entries, s.snapshotEvery)
+		due, err := apply(ctx, tx, from, to, entries, s.snapshotEvery, active)
 		if err != nil {
 			return err
 		}
@@ -69,14 +79,24 @@ func follows(from Checkpoint, epoch string, events []config.Event) error {
 
 // apply moves the checkpoint and writes the rows, and returns the namespaces
 // whose next snapshot is due.
-func apply(ctx context.Context, tx pgx.Tx, from, to Checkpoint, entries []Entry, snapshotEvery int64) (due []string, err error) {
+func apply(ctx context.Context, tx pgx.Tx, from, to Checkpoint, entries []Entry, snapshotEvery int64, active bool) (due []string, err error) {
 	fenced := false
 	var pipeline pgx.Batch
+	if active { // and stays so until the transaction ends: see Flip
+		pipeline.Queue(`select generation from readmodel.active for share`).QueryRow(func(row pgx.Row) error {
+			var generation int64
+			err := row.Scan(&generation)
+			if fenced = err == nil && generation != from.Generation; fenced {
+				return ErrFenced
+			}
+			return err
+		})
+	}
 	pipeline.Queue(`update readmodel.checkpoint set epoch = $3, position = $4, hash = $5, recorded_at = $6
 		where generation = $1 and position = $2 and epoch = $7`,
 		from.Generation, from.Position, to.Epoch, to.Position, to.Hash[:], to.RecordedAt, from.Epoch,
 	).Exec(func(moved pgconn.CommandTag) error {
-		if fenced = moved.RowsAffected() == 0; fenced {
+		if fenced = fenced || moved.RowsAffected() == 0; fenced {
 			return ErrFenced
 		}
 		return nil

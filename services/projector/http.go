@@ -1,0 +1,158 @@
+package projector
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/config-api/config-api/shared/config"
+	"github.com/config-api/config-api/shared/feed"
+	"github.com/config-api/config-api/shared/readmodel"
+	"github.com/config-api/config-api/shared/service"
+)
+
+// projectionName is that of the only projection that there is.
+const projectionName = "current"
+
+// projection answers how far a projection is.
+type projection struct {
+	Name        string  `json:"name"`
+	State       string  `json:"state"` // running, standby or halted
+	Detail      string  `json:"detail,omitempty"`
+	Generation  int64   `json:"generation"`
+	Generations []int64 `json:"generations"` // that there are: any can be made active again
+	Epoch       string  `json:"epoch"`
+	Position    int64   `json:"position"`
+	Feed        int64   `json:"feed_position"`
+	Lag         int64   `json:"lag"` // events of the feed that are not applied
+	Consumer    string  `json:"consumer"`
+}
+
+func (s *Service) getProjections(c echo.Context) error {
+	ctx := c.Request().Context()
+	checkpoint, err := s.store.Checkpoint(ctx)
+	if err != nil {
+		return err
+	}
+	generations, err := s.store.Generations(ctx)
+	if err != nil {
+		return err
+	}
+	last, err := feed.LastPosition(ctx, s.js)
+	if err != nil && !errors.Is(err, feed.ErrNoStream) {
+		s.logger.Warn("the feed can't be looked at", "error", err)
+		return config.Errorf(config.Unavailable, "the feed can't be looked at: try again")
+	}
+	status := s.projector.Status()
+	answer := projection{
+		Name: projectionName, State: "running", Generation: checkpoint.Generation, Epoch: checkpoint.Epoch,
+		Position: checkpoint.Position, Feed: last, Lag: max(last-checkpoint.Position, 0), Consumer: consumerOf(checkpoint.Generation),
+	}
+	for _, g := range generations {
+		answer.Generations = append(answer.Generations, g.Generation)
+	}
+	switch {
+	case status.Halted != "":
+		answer.State, answer.Detail = "halted", status.Halted
+	case !status.Leading:
+		answer.State, answer.Detail = "standby", "another projector works"
+	}
+	c.Response().Header().Set("Config-Position", checkpoint.Token().String())
+	return c.JSON(http.StatusOK, map[string]any{"items": []projection{answer}})
+}
+
+// rebuildStatus answers how far a rebuild is.
+type rebuildStatus struct {
+	Projection  string                 `json:"projection"`
+	State       readmodel.RebuildState `json:"state"`
+	Detail      string                 `json:"detail,omitempty"`
+	Generation  int64                  `json:"generation"`
+	Done        int64                  `json:"done"`         // events
+	Total       int64                  `json:"total"`        // 0 until it is known
+	Rate        float64                `json:"rate"`         // events a second
+	SecondsLeft *float64               `json:"seconds_left"` // null when it can't be told
+	StartedAt   time.Time              `json:"started_at"`
+	FinishedAt  *time.Time             `json:"finished_at"`
+}
+
+func statusOf(r readmodel.Rebuild, now time.Time) rebuildStatus {
+	answer := rebuildStatus{
+		Projection: projectionName, State: r.State, Detail: r.Detail, Generation: r.Generation,
+		Done: r.Done, Total: r.Total, StartedAt: r.StartedAt.UTC(), FinishedAt: r.FinishedAt,
+	}
+	if r.FinishedAt != nil {
+		now = *r.FinishedAt
+		utc := now.UTC()
+		answer.FinishedAt = &utc
+	}
+	if took := now.Sub(r.StartedAt).Seconds(); took > 0 {
+		answer.Rate = float64(r.Done) / took
+	}
+	if r.Going() && answer.Rate > 0 && r.Total > 0 {
+		left := float64(r.Total-r.Done) / answer.Rate
+		answer.SecondsLeft = &left
+	}
+	return answer
+}
+
+func (s *Service) named(c echo.Context) error {
+	if c.Param("name") != projectionName {
+		return config.Errorf(config.NotFound, "there is no projection of this name: the only one is %s", projectionName)
+	}
+	return nil
+}
+
+// postRebuild asks for a rebuild: of the next generation, or with {"generation": n}
+// for an old one to be brought up to date and read again.
+func (s *Service) postRebuild(c echo.Context) error {
+	if err := s.named(c); err != nil {
+		return err
+	}
+	body, err := io.ReadAll(c.Request().Body)
+	if err != nil {
+		return service.BodyError(err)
+	}
+	var request struct {
+		Generation int64 `json:"generation"`
+	}
+	if len(body) > 0 {
+		if err := service.DecodeJSON(body, &request); err != nil {
+			return err
+		}
+	}
+	r, err := s.store.RequestRebuild(c.Request().Context(), request.Generation)
+	if err != nil {
+		return err
+	}
+	s.rebuilder.ask()
+	return c.JSON(http.StatusAccepted, statusOf(r, time.Now()))
+}
+
+func (s *Service) getRebuild(c echo.Context) error {
+	if err := s.named(c); err != nil {
+		return err
+	}
+	r, err := s.store.Rebuild(c.Request().Context())
+	if err != nil {
+		return err
+	}
+	if r.State == "" {
+		return config.Errorf(config.NotFound, "there was no rebuild yet: POST to this address begins one")
+	}
+	return c.JSON(http.StatusOK, statusOf(r, time.Now()))
+}
+
+func (s *Service) deleteRebuild(c echo.Context) error {
+	if err := s.named(c); err != nil {
+		return err
+	}
+	r, err := s.store.CancelRebuild(c.Request().Context())
+	if err != nil {
+		return err
+	}
+	s.rebuilder.ask()
+	return c.JSON(http.StatusAccepted, statusOf(r, time.Now()))
+}

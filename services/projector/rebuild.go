@@ -1,0 +1,272 @@
+package projector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/config-api/config-api/shared/config"
+	"github.com/config-api/config-api/shared/feed"
+	"github.com/config-api/config-api/shared/readmodel"
+)
+
+const (
+	// rebuildPoll is how often it is looked whether a rebuild is asked for: one
+	// asked of another process is not heard of otherwise.
+	rebuildPoll = time.Second
+	// rebuildBatch is about how many events are copied at a time.
+	rebuildBatch = 10_000
+	// progressEvery is how often the progress is noted.
+	progressEvery = 500 * time.Millisecond
+	// nearby is how far the new generation may be behind when the live
+	// projection is stopped for the flip.
+	nearby = 2000
+)
+
+// rebuilder makes a new generation of the read tables while the live projection
+// goes on, with the idle durable consumer, reset to the beginning.
+type rebuilder struct {
+	store  *readmodel.Store
+	js     jetstream.JetStream
+	logger *slog.Logger
+	asked  chan struct{} // a rebuild was asked for here
+}
+
+func newRebuilder(store *readmodel.Store, js jetstream.JetStream, logger *slog.Logger) *rebuilder {
+	return &rebuilder{store: store, js: js, logger: logger, asked: make(chan struct{}, 1)}
+}
+
+// ask has it look at once.
+func (b *rebuilder) ask() {
+	select {
+	case b.asked <- struct{}{}:
+	default:
+	}
+}
+
+// run does what is asked for until ctx ends or something fails; it is then called
+// again, and what had begun is begun anew.
+func (b *rebuilder) run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		r, err := b.store.Rebuild(ctx)
+		if err != nil {
+			return err
+		}
+		if r.Going() {
+			if err := b.do(ctx, r); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-time.After(rebuildPoll):
+		case <-b.asked:
+		case <-ctx.Done():
+		}
+	}
+	return nil
+}
+
+// do does one rebuild. An error is one that passes; what does not ends it.
+func (b *rebuilder) do(ctx context.Context, r readmodel.Rebuild) error {
+	began := time.Now()
+	b.logger.Info("rebuilding", "generation", r.Generation, "fresh", r.Fresh)
+	err := b.rebuild(ctx, r)
+	var unknown *config.UnknownEventError
+	var differ *readmodel.DifferError
+	var halted *haltedError
+	switch {
+	case err == nil:
+		b.logger.Info("rebuilt", "generation", r.Generation, "took", time.Since(began))
+		return nil
+	case errors.Is(err, readmodel.ErrCancelled):
+		b.logger.Info("rebuild cancelled", "generation", r.Generation)
+		return b.store.EndRebuild(ctx, r, readmodel.RebuildCancelled, "")
+	case errors.As(err, &unknown), errors.As(err, &differ), errors.As(err, &halted):
+		b.logger.Error("rebuild failed: what was read before still is", "generation", r.Generation, "error", err)
+		return b.store.EndRebuild(ctx, r, readmodel.RebuildFailed, err.Error())
+	default:
+		return fmt.Errorf("rebuild: %w", err)
+	}
+}
+
+func (b *rebuilder) rebuild(ctx context.Context, r readmodel.Rebuild) error {
+	consumer, err := feed.OpenDurable(ctx, b.js, consumerOf(r.Generation))
+	if err != nil {
+		return err
+	}
+	var at readmodel.Checkpoint
+	if r.Fresh {
+		at, err = b.build(ctx, r, consumer)
+	} else {
+		at, err = b.store.CheckpointOf(ctx, r.Generation)
+	}
+	if err != nil {
+		return err
+	}
+	in := &intake{consumer: consumer}
+	if err := in.reset(ctx, at.Position); err != nil {
+		return err
+	}
+	for { // until it is near the live projection
+		active, err := b.store.Checkpoint(ctx)
+		if err != nil {
+			return err
+		}
+		if err := b.store.RebuildProgress(ctx, at.Position, active.Position); err != nil {
+			return err
+		}
+		if active.Position-at.Position <= nearby {
+			break
+		}
+		if at, err = b.catchUp(ctx, in, at, min(active.Position, at.Position+rebuildBatch)); err != nil {
+			return err
+		}
+	}
+	active, err := b.store.Checkpoint(ctx)
+	if err != nil {
+		return err
+	}
+	if err := b.store.CompareHistory(ctx, active.Generation, at.Generation, at.Position); err != nil {
+		return err
+	}
+	return b.store.Flip(ctx, r, func(active readmodel.Checkpoint) (readmodel.Checkpoint, error) {
+		return b.catchUp(ctx, in, at, active.Position)
+	})
+}
+
+// build fills a new generation in bulk, up to what the active one had when it
+// began.
+func (b *rebuilder) build(ctx context.Context, r readmodel.Rebuild, consumer *feed.Durable) (readmodel.Checkpoint, error) {
+	active, err := b.store.Checkpoint(ctx)
+	if err != nil {
+		return active, err
+	}
+	builder, err := b.store.Build(ctx, r.Generation)
+	if err != nil {
+		return active, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	// What comes next is fetched and decoded while this is copied.
+	batches := make(chan batch)
+	fetched := make(chan error, 1)
+	go func() {
+		in := &intake{consumer: consumer}
+		err := in.reset(ctx, 0)
+		for err == nil && in.position < active.Position {
+			var next batch
+			if next, err = in.next(ctx, active.Position); err == nil && len(next.events) > 0 {
+				select {
+				case batches <- next:
+				case <-ctx.Done():
+					err = ctx.Err()
+				}
+			}
+		}
+		close(batches)
+		fetched <- err
+	}()
+	progress := time.NewTicker(progressEvery)
+	defer progress.Stop()
+	for going := true; going; {
+		select {
+		case next, more := <-batches:
+			if going = more; !more {
+				break
+			}
+			if err := builder.Add(ctx, next.epoch, next.events); err != nil {
+				return active, err
+			}
+		case <-progress.C:
+			if err := b.store.RebuildProgress(ctx, builder.At().Position, active.Position); err != nil {
+				return active, err
+			}
+		}
+	}
+	if err := <-fetched; err != nil {
+		return active, err
+	}
+	if err := b.store.RebuildProgress(ctx, builder.At().Position, active.Position); err != nil {
+		return active, err
+	}
+	return builder.Finish(ctx)
+}
+
+// catchUp applies what comes after a checkpoint up to a position at which a
+// change set ends.
+func (b *rebuilder) catchUp(ctx context.Context, in *intake, at readmodel.Checkpoint, to int64) (readmodel.Checkpoint, error) {
+	for at.Position < to {
+		next, err := in.next(ctx, to)
+		if err != nil {
+			return at, err
+		}
+		if len(next.events) == 0 {
+			continue
+		}
+		if at, err = b.store.ApplyIdle(ctx, at, next.epoch, next.events); err != nil {
+			return at, err
+		}
+	}
+	return at, nil
+}
+
+// batch are whole change sets.
+type batch struct {
+	epoch  string
+	events []config.Event
+}
+
+// intake reads change sets from a durable consumer that somebody may reset at any
+// moment.
+type intake struct {
+	consumer *feed.Durable
+	held     held
+	position int64 // up to which it has handed on
+}
+
+func (in *intake) reset(ctx context.Context, position int64) error {
+	in.position = position
+	in.held = held{next: position + 1}
+	return in.consumer.Reset(ctx, position+1)
+}
+
+// next returns whole change sets up to a position, about rebuildBatch events at
+// most; none when nothing has come for a while.
+func (in *intake) next(ctx context.Context, to int64) (batch, error) {
+	for len(in.held.messages) < rebuildBatch && in.held.next <= to {
+		messages, err := in.consumer.Fetch(ctx, fetchWait)
+		if err != nil {
+			return batch{}, err
+		}
+		if len(messages) == 0 {
+			break
+		}
+		fits, err := in.held.take(messages, in.held.epoch)
+		if err != nil {
+			return batch{}, err
+		}
+		if !fits {
+			if err := in.reset(ctx, in.position); err != nil {
+				return batch{}, err
+			}
+			continue
+		}
+		last := messages[len(messages)-1]
+		_ = last.Ack() // else the server stops; the checkpoint is what counts
+	}
+	if err := ctx.Err(); err != nil {
+		return batch{}, err
+	}
+	epoch := in.held.epoch
+	events, _ := in.held.wholeUpTo(to)
+	if len(events) == 0 {
+		// Nothing came although there is more: somebody may have moved it.
+		return batch{}, in.reset(ctx, in.position)
+	}
+	in.position = events[len(events)-1].Position
+	return batch{epoch, events}, nil
+}

@@ -1,0 +1,192 @@
+package readmodel
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/config-api/config-api/shared/config"
+)
+
+// Builder fills the tables of a new generation in bulk: the history is copied as
+// it comes, the current values are kept in memory until the end, and indexes are
+// made last. Nobody reads the tables before [Store.Flip].
+type Builder struct {
+	store      *Store
+	generation int64
+	at         Checkpoint
+	rows       map[string]map[string]Row // by namespace and name
+	pending    map[string]*pendingSnapshot
+}
+
+// pendingSnapshot is a row of the table pending.
+type pendingSnapshot struct{ events, bytes, names, size int64 }
+
+// Build starts a generation anew: whatever there is of it is dropped, and so are
+// all others but the active one.
+func (s *Store) Build(ctx context.Context, generation int64) (*Builder, error) {
+	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `select readmodel.drop_generation(c.generation) from readmodel.checkpoint c
+			where c.generation not in (select generation from readmodel.active)`)
+		if err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, `select readmodel.drop_generation($1), readmodel.create_generation($1)`, generation)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("generation %d: %w", generation, err)
+	}
+	return &Builder{
+		store: s, generation: generation, at: Checkpoint{Generation: generation},
+		rows: map[string]map[string]Row{}, pending: map[string]*pendingSnapshot{},
+	}, nil
+}
+
+// At is how far it is.
+func (b *Builder) At() Checkpoint { return b.at }
+
+var historyColumns = strings.Fields(`namespace name value version position deleted recorded_at actor reason correlation_id
+	type old_value commit_position request_id event_id command_id`)
+
+// Add appends events, which follow without a gap and end with a whole change set.
+func (b *Builder) Add(ctx context.Context, epoch string, events []config.Event) error {
+	if err := follows(b.at, epoch, events); err != nil {
+		return err
+	}
+	entries := make([]Entry, len(events))
+	for i := range events {
+		var err error
+		if entries[i], err = EntryOf(&events[i]); err != nil {
+			return err
+		}
+	}
+	rows := pgx.CopyFromSlice(len(entries), func(i int) ([]any, error) {
+		e := &entries[i]
+		return []any{
+			e.Namespace, e.Name, []byte(e.Value), e.Version, e.Position, e.Deleted, e.UpdatedAt, e.UpdatedBy, e.Reason, e.CorrelationID,
+			string(e.Type), []byte(e.OldValue), e.Commit, e.RequestID, e.EventID, e.CommandID,
+		}, nil
+	})
+	table := pgx.Identifier{"readmodel", fmt.Sprintf("history_%d", b.generation)}
+	if _, err := b.store.pool.CopyFrom(ctx, table, historyColumns, rows); err != nil {
+		return fmt.Errorf("copy events %d to %d: %w", events[0].Position, events[len(events)-1].Position, err)
+	}
+	// A snapshot is of a moment between change sets: that of each set's end.
+	for i := range entries {
+		b.fold(&entries[i])
+		if e := &entries[i]; e.Position == e.Commit {
+			if err := b.takeSnapshots(ctx, e.Namespace, e.Position); err != nil {
+				return err
+			}
+		}
+	}
+	last := &events[len(events)-1]
+	b.at = Checkpoint{Generation: b.generation, Epoch: epoch, Position: last.Position, Hash: last.Hash, RecordedAt: last.RecordedAt}
+	return nil
+}
+
+func (b *Builder) fold(e *Entry) {
+	names := b.rows[e.Namespace]
+	if names == nil {
+		names = map[string]Row{}
+		b.rows[e.Namespace], b.pending[e.Namespace] = names, &pendingSnapshot{}
+	}
+	names[e.Name] = e.Row
+	p := b.pending[e.Namespace]
+	p.events++
+	p.bytes += rowSize + int64(len(e.Value))
+}
+
+// takeSnapshots does what countPendingSQL and takeSnapshotSQL do.
+func (b *Builder) takeSnapshots(ctx context.Context, namespace string, position int64) error {
+	p := b.pending[namespace]
+	if p.events < max(p.names, b.store.snapshotEvery) || p.bytes < p.size {
+		return nil
+	}
+	var live []Row
+	size := int64(0)
+	for _, name := range slices.Sorted(maps.Keys(b.rows[namespace])) {
+		if row := b.rows[namespace][name]; !row.Deleted {
+			live = append(live, row)
+			size += rowSize + int64(len(row.Value))
+		}
+	}
+	args := append([]any{namespace, position}, snapshotArrays(live, size <= maxSnapshotSize)...)
+	_, err := b.store.pool.Exec(ctx, tables(b.generation, `insert into $snapshot
+		(namespace, position, names, "values", versions, positions, updated_at, updated_by, reasons, correlation_ids)
+		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`), args...)
+	if err != nil {
+		return fmt.Errorf("snapshot of %s: %w", namespace, err)
+	}
+	*p = pendingSnapshot{names: int64(len(live)), size: size}
+	return nil
+}
+
+// snapshotArrays are nulls for what would be too large, or is nothing.
+func snapshotArrays(live []Row, fits bool) []any {
+	if !fits || len(live) == 0 {
+		return []any{nil, nil, nil, nil, nil, nil, nil, nil}
+	}
+	a := currentArrays(live)
+	// namespaces, names, values, versions, positions, deleted, times, actors, reasons, correlations
+	return []any{a[1], a[2], a[3], a[4], a[6], a[7], a[8], a[9]}
+}
+
+var copiedColumns = strings.Fields(`namespace name value version position deleted updated_at updated_by reason correlation_id`)
+
+// Finish writes what was kept in memory, and makes the indexes.
+func (b *Builder) Finish(ctx context.Context) (Checkpoint, error) {
+	err := pgx.BeginFunc(ctx, b.store.pool, func(tx pgx.Tx) error {
+		// An index of a large table takes longer than a statement of a request.
+		if _, err := tx.Exec(ctx, `set local statement_timeout = 0`); err != nil {
+			return err
+		}
+		var current, pending [][]any
+		for _, namespace := range slices.Sorted(maps.Keys(b.rows)) {
+			for _, r := range b.rows[namespace] {
+				current = append(current, []any{
+					r.Namespace, r.Name, []byte(r.Value), r.Version, r.Position, r.Deleted, r.UpdatedAt, r.UpdatedBy, r.Reason, r.CorrelationID,
+				})
+			}
+			p := b.pending[namespace]
+			pending = append(pending, []any{namespace, p.events, p.bytes, p.names, p.size})
+		}
+		table := func(name string) pgx.Identifier {
+			return pgx.Identifier{"readmodel", fmt.Sprintf("%s_%d", name, b.generation)}
+		}
+		if _, err := tx.CopyFrom(ctx, table("current"), copiedColumns, pgx.CopyFromRows(current)); err != nil {
+			return err
+		}
+		if _, err := tx.CopyFrom(ctx, table("pending"), []string{"namespace", "events", "bytes", "names", "size"}, pgx.CopyFromRows(pending)); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, `select readmodel.index_generation($1)`, b.generation); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, `update readmodel.checkpoint set epoch = $2, position = $3, hash = $4, recorded_at = $5 where generation = $1`,
+			b.generation, b.at.Epoch, b.at.Position, b.at.Hash[:], timeOf(b.at))
+		return err
+	})
+	if err != nil {
+		return Checkpoint{}, fmt.Errorf("finish generation %d: %w", b.generation, err)
+	}
+	// Without statistics the planner may read tables from end to end.
+	if _, err := b.store.pool.Exec(ctx, fmt.Sprintf(`analyze readmodel.current_%[1]d, readmodel.history_%[1]d, readmodel.snapshot_%[1]d`, b.generation)); err != nil {
+		return Checkpoint{}, fmt.Errorf("finish generation %d: %w", b.generation, err)
+	}
+	return b.at, nil
+}
+
+// timeOf is the time of a checkpoint, also of one at the beginning.
+func timeOf(c Checkpoint) time.Time {
+	if c.Position == 0 {
+		return time.Unix(0, 0)
+	}
+	return c.RecordedAt
+}
