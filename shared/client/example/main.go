@@ -1,4 +1,4 @@
-// Command example shows the Go client at work, on a Config API without data:
+// Command example shows the Go client at work, in a new namespace:
 //
 //	go run ./shared/client/example http://127.0.0.1:4000
 package main
@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/config-api/config-api/shared/client"
 )
@@ -28,7 +29,7 @@ func run(ctx context.Context, url string) error {
 	if err != nil {
 		return err
 	}
-	shop := c.Namespace("shop")
+	shop := c.Namespace(fmt.Sprintf("shop-%d", time.Now().Unix()))
 
 	// A write and a read. The read shows the write, wherever it lands.
 	first, err := shop.Set(ctx, "checkout.timeout", 30)
@@ -81,9 +82,8 @@ func run(ctx context.Context, url string) error {
 	if got, err = shop.Get(ctx, "checkout.timeout"); err != nil {
 		return err
 	}
-	_, err = shop.Get(ctx, "flags.new-cart")
-	if !errors.Is(err, client.ErrNotFound) {
-		return fmt.Errorf("flags.new-cart is still there: %w", err)
+	if _, err = shop.Get(ctx, "flags.new-cart"); !errors.Is(err, client.ErrNotFound) {
+		return errors.Join(errors.New("flags.new-cart should be gone"), err)
 	}
 	fmt.Printf("back: %s is %s, flags.new-cart is not set\n", got.Name, got.Value)
 	return nil
