@@ -188,13 +188,29 @@ func TestClientErrors(t *testing.T) {
 		t.Errorf("verified %+v up to %+v", v, head)
 	}
 
+	if diff := must[client.Diff](t)(ns.Diff(t.Context(), client.Position(0), client.Instant{})); len(diff.Changes) != 1 || len(diff.Events) == 0 {
+		t.Errorf("diff %+v", diff)
+	}
+	other := c.Namespace("other")
+	if copied := must[client.Rewrite](t)(other.CopyFrom(t.Context(), "errors", client.Time(time.Now()), client.Rewriting{Names: []string{"a"}, DryRun: true})); len(copied.Changes) != 1 || !copied.DryRun {
+		t.Errorf("copied %+v", copied)
+	}
+	if back := must[client.Rewrite](t)(ns.Revert(t.Context(), client.Position(0), client.Rewriting{}, client.Reason("all"))); len(back.Changes) != 1 {
+		t.Errorf("reverted %+v", back)
+	}
+	for e, err := range ns.History(t.Context(), "a", client.Strong()) {
+		if err != nil || e.Position > head.Position+1 {
+			t.Errorf("history: %+v, %v", e, err)
+		}
+	}
+
 	// A position of a log that is no more is told once, and then forgotten.
 	c.Echo(config.Token{Epoch: "0191f3a2-0000-7000-8000-000000000000", Position: 7})
 	if _, err := ns.Get(t.Context(), "a", client.Wait(time.Second)); !errors.Is(err, client.ErrEpochMismatch) {
 		t.Errorf("error %v, want that the log is another", err)
 	}
-	if got := must[client.Config](t)(ns.Get(t.Context(), "a")); got.UpdatedBy != "bob" {
-		t.Errorf("read %+v", got)
+	if _, err := ns.Get(t.Context(), "a", client.Strong()); !errors.Is(err, client.ErrNotFound) {
+		t.Errorf("error %v, want that it is deleted by the revert", err)
 	}
 	for _, u := range []string{"", "127.0.0.1:4000", "ftp://x", "http://"} {
 		if _, err := client.New(u); err == nil {

@@ -138,7 +138,6 @@ func TestTheFeedIsTheLog(t *testing.T) {
 // help, and what was accepted meanwhile is published behind it.
 func TestTheFeedIsMended(t *testing.T) {
 	t.Parallel()
-	testkit.Long(t)
 	server := testkit.NATS(t)
 	s := start(t, testkit.DatabaseURL(t, eventlog.Schema), server.URL)
 	c := client(t, server)
@@ -174,7 +173,6 @@ func TestTheFeedIsMended(t *testing.T) {
 // seen before anything is published over it.
 func TestTheFeedIsReplaced(t *testing.T) {
 	t.Parallel()
-	testkit.Long(t)
 	server := testkit.NATS(t)
 	s := start(t, testkit.DatabaseURL(t, eventlog.Schema), server.URL)
 	c := client(t, server)

@@ -19,7 +19,6 @@ const anotherLog = "0191f3a2-0000-7000-8000-0000000000ff"
 // skipped, and what was applied stays.
 func TestHalts(t *testing.T) {
 	t.Parallel()
-	testkit.Long(t)
 	tests := map[string]struct {
 		change func(e *config.Event)
 		epoch  string

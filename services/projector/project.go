@@ -43,6 +43,7 @@ type projector struct {
 	js     jetstream.JetStream
 	nc     *nats.Conn
 	logger *slog.Logger
+	flips  chan struct{} // another generation is read now
 
 	mu     sync.Mutex
 	status status
@@ -70,9 +71,9 @@ func (p *projector) update(change func(*status)) {
 // run projects until ctx ends or something fails; it is then called again.
 func (p *projector) run(ctx context.Context) error {
 	p.update(func(s *status) { s.Leading = true })
-	err := p.project(ctx)
+	err := p.projectUntilFlip(ctx)
 	for errors.Is(err, errFlipped) { // no pause: readers wait
-		err = p.project(ctx)
+		err = p.projectUntilFlip(ctx)
 	}
 	p.update(func(s *status) {
 		s.Leading = false
@@ -80,6 +81,31 @@ func (p *projector) run(ctx context.Context) error {
 			s.Halted = halted.why
 		}
 	})
+	return err
+}
+
+// flip has it look at once which generation is read.
+func (p *projector) flip() {
+	select {
+	case p.flips <- struct{}{}:
+	default:
+	}
+}
+
+func (p *projector) projectUntilFlip(ctx context.Context) error {
+	projecting, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case <-p.flips:
+			cancel(errFlipped)
+		case <-projecting.Done():
+		}
+	}()
+	err := p.project(projecting)
+	if errors.Is(context.Cause(projecting), errFlipped) {
+		return errFlipped
+	}
 	return err
 }
 

@@ -36,7 +36,7 @@ type system struct {
 	store    *readmodel.Store
 }
 
-func newSystem(t *testing.T) *system {
+func newSystem(t testing.TB) *system {
 	t.Helper()
 	s := &system{database: testkit.DatabaseURL(t, readmodel.Schema), nats: testkit.NATS(t)}
 	s.js = testkit.Feed(t, s.nats)
@@ -63,7 +63,7 @@ type running struct {
 }
 
 // start starts a projector that is stopped when the test ends, if not before.
-func (s *system) start(t *testing.T, o projector.Options) *running {
+func (s *system) start(t testing.TB, o projector.Options) *running {
 	t.Helper()
 	log := new(logBuffer)
 	p, err := projector.New(t.Context(), o, slog.New(slog.NewJSONHandler(log, nil)))

@@ -30,14 +30,15 @@ const (
 // rebuilder makes a new generation of the read tables while the live projection
 // goes on, with the idle durable consumer, reset to the beginning.
 type rebuilder struct {
-	store  *readmodel.Store
-	js     jetstream.JetStream
-	logger *slog.Logger
-	asked  chan struct{} // a rebuild was asked for here
+	store   *readmodel.Store
+	js      jetstream.JetStream
+	logger  *slog.Logger
+	flipped func()        // is called when another generation is read
+	asked   chan struct{} // a rebuild was asked for here
 }
 
-func newRebuilder(store *readmodel.Store, js jetstream.JetStream, logger *slog.Logger) *rebuilder {
-	return &rebuilder{store: store, js: js, logger: logger, asked: make(chan struct{}, 1)}
+func newRebuilder(store *readmodel.Store, js jetstream.JetStream, logger *slog.Logger, flipped func()) *rebuilder {
+	return &rebuilder{store: store, js: js, logger: logger, flipped: flipped, asked: make(chan struct{}, 1)}
 }
 
 // ask has it look at once.
@@ -80,6 +81,7 @@ func (b *rebuilder) do(ctx context.Context, r readmodel.Rebuild) error {
 	var halted *haltedError
 	switch {
 	case err == nil:
+		b.flipped()
 		b.logger.Info("rebuilt", "generation", r.Generation, "took", time.Since(began))
 		return nil
 	case errors.Is(err, readmodel.ErrCancelled):

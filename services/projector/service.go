@@ -63,9 +63,9 @@ func New(ctx context.Context, o Options, logger *slog.Logger) (*Service, error) 
 		return nil, fmt.Errorf("jetstream: %w", err)
 	}
 	s.store = readmodel.New(s.pool)
-	s.projector = &projector{store: s.store, js: s.js, nc: s.nc, logger: logger}
+	s.projector = &projector{store: s.store, js: s.js, nc: s.nc, logger: logger, flips: make(chan struct{}, 1)}
 	s.changelog = &changelog{store: s.store, js: s.js, logger: logger, values: o.LogValues}
-	s.rebuilder = newRebuilder(s.store, s.js, logger)
+	s.rebuilder = newRebuilder(s.store, s.js, logger, s.projector.flip)
 	s.handler = s.routes()
 	return s, nil
 }

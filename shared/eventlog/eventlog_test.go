@@ -141,7 +141,6 @@ func TestRefusedCommandsLeaveNothing(t *testing.T) {
 // Two logs on one database are two command services.
 func TestManyWritersAgainstTwoProcesses(t *testing.T) {
 	t.Parallel()
-	testkit.Long(t)
 	pool := testkit.Database(t, eventlog.Schema)
 	logs := []*eventlog.Log{open(t, pool), open(t, pool)}
 	const writers, writes = 16, 12
