@@ -90,7 +90,7 @@ func checkWrites(t *testing.T, events []config.Event, writers []*writer) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		a := attempt{name: events[i].Name, delete: p.Deleted}
+		a := attempt{id: events[i].RequestID, name: events[i].Name, delete: p.Deleted}
 		if !p.Deleted {
 			a.value, _ = p.Value.AsString()
 		}
@@ -99,7 +99,7 @@ func checkWrites(t *testing.T, events []config.Event, writers []*writer) {
 	for _, w := range writers {
 		for _, a := range w.attempts {
 			next := found[a.name]
-			same := len(next) > 0 && next[0].delete == a.delete && (a.delete || next[0].value == a.value)
+			same := len(next) > 0 && next[0].id == a.id && next[0].delete == a.delete && (a.delete || next[0].value == a.value)
 			switch {
 			case same:
 				found[a.name] = next[1:]

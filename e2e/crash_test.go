@@ -82,6 +82,7 @@ func TestCrash(t *testing.T) {
 // attempt is a write that got no refusal: it was acknowledged, or its answer
 // never came.
 type attempt struct {
+	id           string // of the request, which the event keeps
 	name, value  string // value is unique
 	delete       bool
 	acknowledged bool
@@ -92,13 +93,16 @@ type writer struct {
 	id       int
 	daemon   *daemon
 	random   *rand.Rand
+	sent     int
 	attempts []attempt
 }
 
 // write goes on until a write gets no answer.
 func (w *writer) write(ctx context.Context) {
 	for {
+		w.sent++
 		a := attempt{
+			id:     fmt.Sprintf("writer%d-%d", w.id, w.sent),
 			name:   fmt.Sprintf("writer%d-%d", w.id, w.random.IntN(crashNames)),
 			value:  fmt.Sprintf("value %d of writer %d", len(w.attempts), w.id),
 			delete: w.random.IntN(5) == 0,
@@ -127,6 +131,7 @@ func (w *writer) send(ctx context.Context, a attempt) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	req.Header.Set("X-Request-Id", a.id)
 	resp, err := w.daemon.client.Do(req)
 	if err != nil {
 		return 0, err
