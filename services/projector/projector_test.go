@@ -305,7 +305,6 @@ func killed(t testing.TB, s *system) {
 // come: the watchdog notices.
 func TestWatchdogResetsASilentConsumer(t *testing.T) {
 	t.Parallel()
-	testkit.Long(t)
 	s := newSystem(t)
 	events := testkit.RandomLog(t, 2, 30).Events
 	first := events[9].Commit

@@ -13,7 +13,6 @@ import (
 // again and while NATS is away.
 func TestHaltedUntilItGetsOn(t *testing.T) {
 	t.Parallel()
-	testkit.Long(t)
 	server := testkit.NATS(t)
 	js := testkit.Feed(t, server)
 	pool := testkit.Database(t, readmodel.Schema)

@@ -104,7 +104,6 @@ func TestMemoryHaltsOnAnUnknownEvent(t *testing.T) {
 // other log too it is that log's.
 func TestMemoryAndTheFeedOfAnotherLog(t *testing.T) {
 	t.Parallel()
-	testkit.Long(t)
 	s := newSystem(t)
 	var log testkit.Log
 	s.write(t, log.Set(t, "ns", "a", `1`))
@@ -136,7 +135,6 @@ func TestMemoryAndTheFeedOfAnotherLog(t *testing.T) {
 // so.
 func TestStartingWithoutADatabase(t *testing.T) {
 	t.Parallel()
-	testkit.Long(t)
 	s := newSystem(t)
 	gate := newGate(t, s.database)
 	gate.close()

@@ -237,7 +237,6 @@ func TestWatchRefuses(t *testing.T) {
 // come from the read tables. When the log is another one it ends.
 func TestWatchOverAReload(t *testing.T) {
 	t.Parallel()
-	testkit.Long(t)
 	s := newSystem(t)
 	var log testkit.Log
 	s.write(t, log.Set(t, "ns", "a", `1`))
