@@ -36,9 +36,9 @@ cover: ## show the last test run's coverage, line by line
 	go tool cover -html=coverage.out -o coverage.html
 	@echo "open coverage.html"
 
-test-contract: build ## hold bin/configd against its whole contract, the largest requests included
+test-contract: build ## hold bin/configd against its whole contract, and run the tour and the client's example
 	@scripts/postgres.sh
-	go test -count=1 -tags=contract -run=TestContract ./e2e/...
+	go test -count=1 -tags=contract -run='^Test(Contract|Tour|ClientExample)$$' ./e2e/...
 
 test-crash: build ## kill configd again and again while clients write, and count
 	@scripts/postgres.sh
