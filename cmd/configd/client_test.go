@@ -155,8 +155,9 @@ func TestClientErrors(t *testing.T) {
 	if schema := must[client.Schema](t)(ns.Schema(t.Context(), "*")); string(schema.Schema) != `{"maximum":3}` {
 		t.Errorf("the schema is %s", schema.Schema)
 	}
+	schemas := 0
 	for schema, err := range ns.Schemas(t.Context()) {
-		if err != nil || schema.Pattern != "*" {
+		if schemas++; err != nil || schema.Pattern != "*" {
 			t.Errorf("%+v, %v", schema, err)
 		}
 	}
@@ -180,8 +181,8 @@ func TestClientErrors(t *testing.T) {
 			t.Errorf("audit: %+v, %v", e, err)
 		}
 	}
-	if list := must[[]client.NamespaceInfo](t)(c.Namespaces(t.Context(), client.Strong())); events != 1 || len(list) != 1 || list[0].Configs != 1 {
-		t.Errorf("%d events of bob, namespaces %+v", events, list)
+	if list := must[[]client.NamespaceInfo](t)(c.Namespaces(t.Context(), client.Strong())); events != 1 || schemas != 1 || len(list) != 1 || list[0].Configs != 1 {
+		t.Errorf("%d events of bob, %d schemas, namespaces %+v", events, schemas, list)
 	}
 	head := must[client.Head](t)(c.Head(t.Context()))
 	if v := must[client.Verification](t)(c.Verify(t.Context(), 1, head.Position)); !v.Valid || v.To != head.Position || head.Hash == "" {
@@ -198,10 +199,14 @@ func TestClientErrors(t *testing.T) {
 	if back := must[client.Rewrite](t)(ns.Revert(t.Context(), client.Position(0), client.Rewriting{}, client.Reason("all"))); len(back.Changes) != 1 {
 		t.Errorf("reverted %+v", back)
 	}
+	version := int64(0)
 	for e, err := range ns.History(t.Context(), "a", client.Strong()) {
-		if err != nil || e.Position > head.Position+1 {
-			t.Errorf("history: %+v, %v", e, err)
+		if version++; err != nil || e.Version != version {
+			t.Errorf("event %d of the history: %+v, %v", version, e, err)
 		}
+	}
+	if version != 2 {
+		t.Errorf("%d events, want that it was set and deleted", version)
 	}
 
 	// A position of a log that is no more is told once, and then forgotten.

@@ -31,7 +31,7 @@ const (
 
 // Client talks to one Config API. It may be used by many goroutines.
 type Client struct {
-	base     *url.URL
+	base     string // without a slash at the end
 	http     *http.Client
 	actor    string
 	attempts int
@@ -57,11 +57,11 @@ func WithAttempts(n int) Option { return func(c *Client) { c.attempts = max(1, n
 // New returns a client of the API at a base URL, like http://127.0.0.1:4000. It
 // makes no connection yet.
 func New(base string, options ...Option) (*Client, error) {
-	u, err := url.Parse(strings.TrimSuffix(base, "/"))
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+	u, err := url.Parse(base)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
 		return nil, fmt.Errorf("%q is not the URL of a Config API: use one like http://127.0.0.1:4000", base)
 	}
-	c := &Client{base: u, http: http.DefaultClient, attempts: defaultAttempts}
+	c := &Client{base: strings.TrimSuffix(base, "/"), http: http.DefaultClient, attempts: defaultAttempts}
 	for _, option := range options {
 		option(c)
 	}

@@ -193,11 +193,11 @@ func (c *Client) do(ctx context.Context, r request, answer any) error {
 
 // send returns a successful answer, or an error: an [*Error] if there was one.
 func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
-	u := *c.base
-	u.Path += mustUnescape(r.path)
-	u.RawPath = c.base.EscapedPath() + r.path
-	u.RawQuery = r.query.Encode()
-	httpRequest, err := http.NewRequestWithContext(ctx, r.method, u.String(), bytes.NewReader(r.body))
+	address := c.base + r.path
+	if len(r.query) > 0 {
+		address += "?" + r.query.Encode()
+	}
+	httpRequest, err := http.NewRequestWithContext(ctx, r.method, address, bytes.NewReader(r.body))
 	if err != nil {
 		return nil, err
 	}
@@ -217,14 +217,6 @@ func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 	failure := failureOf(response)
 	c.note(response, failure)
 	return nil, failure
-}
-
-func mustUnescape(path string) string {
-	plain, err := url.PathUnescape(path)
-	if err != nil {
-		panic(err) // it was escaped here
-	}
-	return plain
 }
 
 // failureOf reads a problem document (RFC 9457), or what else was answered.

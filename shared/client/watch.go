@@ -30,9 +30,6 @@ type WatchOptions struct {
 // Begin is before the first event.
 var Begin = config.Token{Position: -1}
 
-// errDropped is why the service ended a watch.
-var errDropped = errors.New("the watch was ended")
-
 // Watch yields the changes of a namespace as they are made, in order, each once,
 // until ctx ends. It resumes by itself after whatever breaks the connection. An
 // error is the last that is yielded: what trying again can't mend, like
@@ -97,7 +94,7 @@ func (n *Namespace) watchOnce(ctx context.Context, o WatchOptions, at config.Tok
 		case "dropped":
 			var why struct{ Detail string }
 			_ = json.Unmarshal([]byte(m.data), &why)
-			return at, fmt.Errorf("%w: %s", errDropped, why.Detail)
+			return at, errors.New("the watch was ended: " + why.Detail)
 		default:
 			if err := json.Unmarshal([]byte(m.data), &e); err != nil {
 				return at, &Error{Detail: fmt.Sprintf("the watch's event %s: %v", m.id, err)}
