@@ -81,12 +81,11 @@ type rebuildStatus struct {
 func statusOf(r readmodel.Rebuild, now time.Time) rebuildStatus {
 	answer := rebuildStatus{
 		Projection: projectionName, State: r.State, Detail: r.Detail, Generation: r.Generation,
-		Done: r.Done, Total: r.Total, StartedAt: r.StartedAt.UTC(), FinishedAt: r.FinishedAt,
+		Done: r.Done, Total: r.Total, StartedAt: r.StartedAt.UTC(),
 	}
 	if r.FinishedAt != nil {
-		now = *r.FinishedAt
-		utc := now.UTC()
-		answer.FinishedAt = &utc
+		now = r.FinishedAt.UTC()
+		answer.FinishedAt = &now
 	}
 	if took := now.Sub(r.StartedAt).Seconds(); took > 0 {
 		answer.Rate = float64(r.Done) / took

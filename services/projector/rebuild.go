@@ -113,7 +113,7 @@ func (b *rebuilder) rebuild(ctx context.Context, r readmodel.Rebuild) error {
 	if err := in.reset(ctx, at.Position); err != nil {
 		return err
 	}
-	for { // until it is near the live projection
+	for compared := false; ; { // until it is near the live projection
 		active, err := b.store.Checkpoint(ctx)
 		if err != nil {
 			return err
@@ -121,22 +121,28 @@ func (b *rebuilder) rebuild(ctx context.Context, r readmodel.Rebuild) error {
 		if err := b.store.RebuildProgress(ctx, at.Position, active.Position); err != nil {
 			return err
 		}
-		if active.Position-at.Position <= nearby {
-			break
+		switch {
+		case active.Position-at.Position > nearby:
+			at, err = b.step(ctx, in, at, active.Position)
+		case !compared: // which takes a while: it may not be near after it
+			err = b.store.CompareHistory(ctx, active.Generation, at.Generation, at.Position)
+			compared = true
+		default:
+			return b.flip(ctx, r, in, at)
 		}
-		if at, err = b.catchUp(ctx, in, at, min(active.Position, at.Position+rebuildBatch)); err != nil {
+		if err != nil {
 			return err
 		}
 	}
-	active, err := b.store.Checkpoint(ctx)
-	if err != nil {
-		return err
-	}
-	if err := b.store.CompareHistory(ctx, active.Generation, at.Generation, at.Position); err != nil {
-		return err
-	}
+}
+
+func (b *rebuilder) flip(ctx context.Context, r readmodel.Rebuild, in *intake, at readmodel.Checkpoint) error {
 	return b.store.Flip(ctx, r, func(active readmodel.Checkpoint) (readmodel.Checkpoint, error) {
-		return b.catchUp(ctx, in, at, active.Position)
+		var err error
+		for err == nil && at.Position < active.Position {
+			at, err = b.step(ctx, in, at, active.Position)
+		}
+		return at, err
 	})
 }
 
@@ -198,22 +204,14 @@ func (b *rebuilder) build(ctx context.Context, r readmodel.Rebuild, consumer *fe
 	return builder.Finish(ctx)
 }
 
-// catchUp applies what comes after a checkpoint up to a position at which a
-// change set ends.
-func (b *rebuilder) catchUp(ctx context.Context, in *intake, at readmodel.Checkpoint, to int64) (readmodel.Checkpoint, error) {
-	for at.Position < to {
-		next, err := in.next(ctx, to)
-		if err != nil {
-			return at, err
-		}
-		if len(next.events) == 0 {
-			continue
-		}
-		if at, err = b.store.ApplyIdle(ctx, at, next.epoch, next.events); err != nil {
-			return at, err
-		}
+// step applies a batch of what comes after a checkpoint, up to a position at which
+// a change set ends.
+func (b *rebuilder) step(ctx context.Context, in *intake, at readmodel.Checkpoint, to int64) (readmodel.Checkpoint, error) {
+	next, err := in.next(ctx, to)
+	if err != nil || len(next.events) == 0 {
+		return at, err
 	}
-	return at, nil
+	return b.store.ApplyIdle(ctx, at, next.epoch, next.events)
 }
 
 // batch are whole change sets.

@@ -117,13 +117,34 @@ func TestRebuild(t *testing.T) {
 	p.wantGeneration(t, 4, "projector-b")
 	testkit.Publish(t, s.js, log.Set(t, "one", "last", `1`))
 	s.wantFold(t, log.Events)
-	for _, path := range []string{"/v2/projections/other/rebuild"} {
-		for _, method := range []string{"GET", "POST", "DELETE"} {
-			if status, _, body := p.ask(t, method, path, ""); status != http.StatusNotFound {
-				t.Errorf("%s %s: %d %s", method, path, status, body)
-			}
+	for _, method := range []string{"GET", "POST", "DELETE"} {
+		if status, _, body := p.ask(t, method, "/v2/projections/other/rebuild", ""); status != http.StatusNotFound {
+			t.Errorf("%s: %d %s", method, status, body)
 		}
 	}
+}
+
+// An old generation that is far behind is brought up to date in several steps.
+func TestOldGenerationIsReadAgain(t *testing.T) {
+	t.Parallel()
+	testkit.Long(t)
+	s := newSystem(t)
+	log := testkit.RandomLog(t, 15, 15_000)
+	first := log.Events[99].Commit
+	testkit.Publish(t, s.js, log.Events[:first])
+	p := s.start(t, s.options())
+	s.wantFold(t, log.Events[:first])
+	p.ask(t, "POST", rebuildPath, "")
+	p.rebuilt(t, "done")
+	p.wantGeneration(t, 2, "projector-b")
+	testkit.Publish(t, s.js, log.Events[first:])
+	s.wantFold(t, log.Events)
+	if status, _, body := p.ask(t, "POST", rebuildPath, `{"generation":1}`); status != http.StatusAccepted {
+		t.Fatalf("answered %d %s", status, body)
+	}
+	p.rebuilt(t, "done")
+	p.wantGeneration(t, 1, "projector-a")
+	s.wantFold(t, log.Events)
 }
 
 // Tables that someone has changed are told from what the events say; what was
@@ -204,8 +225,9 @@ func TestRebuildGoesOn(t *testing.T) {
 	}
 }
 
-// An event that this program does not know ends the rebuild and nothing else.
-func TestRebuildOfAnUnknownEvent(t *testing.T) {
+// A projection that has halted before an event that this program does not know
+// is rebuilt as far as it had come.
+func TestRebuildWhileHalted(t *testing.T) {
 	t.Parallel()
 	testkit.Long(t)
 	s := newSystem(t)

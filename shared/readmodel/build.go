@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -169,8 +168,11 @@ func (b *Builder) Finish(ctx context.Context) (Checkpoint, error) {
 		if _, err := tx.Exec(ctx, `select readmodel.index_generation($1)`, b.generation); err != nil {
 			return err
 		}
+		if b.at.Position == 0 { // index_generation has made the checkpoint of the beginning
+			return nil
+		}
 		_, err := tx.Exec(ctx, `update readmodel.checkpoint set epoch = $2, position = $3, hash = $4, recorded_at = $5 where generation = $1`,
-			b.generation, b.at.Epoch, b.at.Position, b.at.Hash[:], timeOf(b.at))
+			b.generation, b.at.Epoch, b.at.Position, b.at.Hash[:], b.at.RecordedAt)
 		return err
 	})
 	if err != nil {
@@ -181,12 +183,4 @@ func (b *Builder) Finish(ctx context.Context) (Checkpoint, error) {
 		return Checkpoint{}, fmt.Errorf("finish generation %d: %w", b.generation, err)
 	}
 	return b.at, nil
-}
-
-// timeOf is the time of a checkpoint, also of one at the beginning.
-func timeOf(c Checkpoint) time.Time {
-	if c.Position == 0 {
-		return time.Unix(0, 0)
-	}
-	return c.RecordedAt
 }

@@ -208,7 +208,8 @@ func (s *Store) CompareHistory(ctx context.Context, old, fresh, to int64) error 
 // Flip has a generation read from now on, in one transaction in which the
 // projection of the active one stands still. catchUp brings the new generation to
 // exactly the position of the active one, which is not far. The error is a
-// [*DifferError] when the two are not the same then; nothing has changed.
+// [*DifferError] when the two are not the same then, or [ErrCancelled]; nothing
+// has changed.
 func (s *Store) Flip(ctx context.Context, r Rebuild, catchUp func(active Checkpoint) (Checkpoint, error)) error {
 	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, `set local statement_timeout = 0`); err != nil {
@@ -243,8 +244,13 @@ func (s *Store) Flip(ctx context.Context, r Rebuild, catchUp func(active Checkpo
 		if _, err := tx.Exec(ctx, `update readmodel.active set generation = $1`, fresh.Generation); err != nil {
 			return fmt.Errorf("flip: %w", err)
 		}
-		if _, err := tx.Exec(ctx, `update readmodel.rebuild set state = 'done', done = $1, total = $1, finished_at = clock_timestamp() where generation = $2`, fresh.Position, r.Generation); err != nil {
+		ended, err := tx.Exec(ctx, `update readmodel.rebuild set state = 'done', done = $1, total = $1, finished_at = clock_timestamp()
+			where generation = $2 and state = 'running'`, fresh.Position, r.Generation)
+		if err != nil {
 			return fmt.Errorf("flip: %w", err)
+		}
+		if ended.RowsAffected() == 0 {
+			return ErrCancelled
 		}
 		return nil
 	})
