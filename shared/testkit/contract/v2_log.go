@@ -2,6 +2,7 @@ package contract
 
 import (
 	"bytes"
+	"errors"
 	"net/url"
 	"strconv"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/config-api/config-api/shared/api"
 	"github.com/config-api/config-api/shared/config"
+	"github.com/config-api/config-api/shared/testkit"
 )
 
 // The audit finds who changed what, when and why, newest first.
@@ -100,6 +102,18 @@ func operations(t *testing.T, s *space) {
 	s.put(t, "a", "1")
 	projection := s.get(t, "/v2/projections").is(t, 200)
 	projection.has(t, "/items/0/name", "current", "/items/0/state", "running", "/items/0/detail", "")
+	if begun := s.Do(t, "POST", "/v2/projections/current/rebuild", ""); begun.Status != 409 { // of another run's
+		begun.is(t, 202).has(t, "/state", "running", "/done", "0")
+	}
+	testkit.Eventually(t, func() error {
+		if got := s.Do(t, "GET", "/v2/projections/current/rebuild", "").is(t, 200); got.at("/state") != "done" {
+			return errors.New(got.Body)
+		}
+		return nil
+	})
+	s.get(t, "configs/a").is(t, 200).has(t, "/value", "1")
+	s.Do(t, "DELETE", "/v2/projections/current/rebuild", "").problem(t, 409, config.Conflict)
+	s.Do(t, "GET", "/v2/projections/other/rebuild", "").problem(t, 404, config.NotFound)
 	for path, text := range map[string][]byte{"/openapi.yaml": api.OpenAPI, "/asyncapi.yaml": api.AsyncAPI} {
 		if got := s.Do(t, "GET", path, "").is(t, 200); !bytes.Equal([]byte(got.Body), text) {
 			t.Errorf("%s is not the document", path)
