@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/config-api/config-api/shared/config"
 	"github.com/config-api/config-api/shared/eventlog"
 	"github.com/config-api/config-api/shared/feed"
 )
@@ -116,7 +117,7 @@ func (r *relay) lead(ctx context.Context) error {
 		// Also when the connection is broken: the lock goes with it.
 		_, _ = conn.Exec(context.WithoutCancel(ctx), `select pg_advisory_unlock($1)`, relayLock)
 	}()
-	at, epoch, err := r.findPlace(ctx)
+	at, log, err := r.findPlace(ctx)
 	if err != nil {
 		return err
 	}
@@ -129,7 +130,7 @@ func (r *relay) lead(ctx context.Context) error {
 			}
 			checked = time.Now()
 		}
-		if at, err = r.drain(ctx, epoch, at); err != nil {
+		if at, err = r.drain(ctx, log, at); err != nil {
 			return err
 		}
 		select {
@@ -158,27 +159,27 @@ func (r *relay) check(ctx context.Context, conn *pgxpool.Conn, at feed.Tail) err
 }
 
 // findPlace returns where the stream ends, after making sure that it ends with
-// this log's event, and the log's epoch.
-func (r *relay) findPlace(ctx context.Context) (at feed.Tail, epoch string, err error) {
+// this log's event, and which log that is.
+func (r *relay) findPlace(ctx context.Context) (at feed.Tail, log config.LogID, err error) {
 	if err := feed.EnsureStream(ctx, r.js, r.replicas); err != nil {
-		return feed.Tail{}, "", err
+		return feed.Tail{}, log, err
 	}
 	tail, err := feed.ReadTail(ctx, r.js)
 	if err != nil {
-		return feed.Tail{}, "", err
+		return feed.Tail{}, log, err
 	}
 	head, err := r.log.Head(ctx)
 	if err != nil {
-		return feed.Tail{}, "", err
+		return feed.Tail{}, log, err
 	}
-	halt := func(format string, args ...any) (feed.Tail, string, error) {
+	halt := func(format string, args ...any) (feed.Tail, config.LogID, error) {
 		why := fmt.Sprintf(format, args...)
 		r.update(func(s *relayStatus) { s.Halted = why })
-		return feed.Tail{}, "", fmt.Errorf("%w: %s", errHalted, why)
+		return feed.Tail{}, log, fmt.Errorf("%w: %s", errHalted, why)
 	}
 	switch {
 	case tail.Position == 0:
-		return feed.Tail{}, head.Epoch, nil
+		return feed.Tail{}, head.LogID, nil
 	case tail.Epoch != head.Epoch:
 		return halt("the feed is of another log (epoch %s, the log's is %s)", tail.Epoch, head.Epoch)
 	case tail.Position > head.Position:
@@ -186,30 +187,37 @@ func (r *relay) findPlace(ctx context.Context) (at feed.Tail, epoch string, err 
 	}
 	hash, err := r.log.HashAt(ctx, tail.Position)
 	if err != nil {
-		return feed.Tail{}, "", err
+		return feed.Tail{}, log, err
 	}
 	if hash != tail.Hash {
 		return halt("message %d of the feed is not event %d of the log", tail.Position, tail.Position)
 	}
-	return tail, head.Epoch, nil
+	return tail, head.LogID, nil
 }
 
 // drain publishes what the log has after a position, in atomic batches that
 // end with change sets, and returns how the stream ends then.
-func (r *relay) drain(ctx context.Context, epoch string, at feed.Tail) (feed.Tail, error) {
+func (r *relay) drain(ctx context.Context, log config.LogID, at feed.Tail) (feed.Tail, error) {
 	for {
 		events, err := r.log.Read(ctx, at.Position, feed.MaxBatch)
 		if err != nil || len(events) == 0 {
 			return at, err
 		}
+		if at.Position == 0 { // an import gives the log another origin
+			head, err := r.log.Head(ctx)
+			if err != nil {
+				return at, err
+			}
+			log = head.LogID
+		}
 		publishing, cancel := context.WithTimeout(ctx, publishTimeout)
-		err = feed.Publish(publishing, r.js, epoch, events)
+		err = feed.Publish(publishing, r.js, log, events)
 		cancel()
 		if err != nil {
 			return at, err
 		}
 		last := events[len(events)-1]
-		at = feed.Tail{Position: last.Position, Epoch: epoch, Hash: last.Hash}
+		at = feed.Tail{Position: last.Position, Epoch: log.Epoch, Hash: last.Hash}
 		r.update(func(s *relayStatus) { s.Published = at.Position })
 	}
 }

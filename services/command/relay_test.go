@@ -63,14 +63,14 @@ func (c feedClient) wantFeed(t *testing.T, s system) {
 		if err != nil {
 			t.Fatalf("message %d: %v", event.Position, err)
 		}
-		wantMessage(t, got, event, head.Epoch)
+		wantMessage(t, got, event, head.LogID)
 	}
 	if last, err := feed.LastPosition(ctx, c.js); err != nil || last != head.Position {
 		t.Errorf("the feed ends at %d, %v; the log at %d", last, err, head.Position)
 	}
 }
 
-func wantMessage(t *testing.T, got jetstream.Msg, event config.Event, epoch string) {
+func wantMessage(t *testing.T, got jetstream.Msg, event config.Event, log config.LogID) {
 	t.Helper()
 	meta, err := got.Metadata()
 	if err != nil {
@@ -81,11 +81,11 @@ func wantMessage(t *testing.T, got jetstream.Msg, event config.Event, epoch stri
 		t.Fatalf("message %d is %.300s, want event %d with data %.300s", meta.Sequence.Stream, got.Data(), event.Position, event.Data)
 	}
 	event.Data = []byte(`0`) // it can be large, and has been seen
-	decoded, decodedEpoch, err := feed.Decode(append(slices.Clone(body), `"data":0}`...))
-	if err != nil || decodedEpoch != epoch || !reflect.DeepEqual(decoded, event) {
-		t.Fatalf("message %d is of epoch %s and reads as %+v (%v), want %s and %+v", event.Position, decodedEpoch, decoded, err, epoch, event)
+	decoded, decodedLog, err := feed.Decode(append(slices.Clone(body), `"data":0}`...))
+	if err != nil || decodedLog != log || !reflect.DeepEqual(decoded, event) {
+		t.Fatalf("message %d is of log %s and reads as %+v (%v), want %s and %+v", event.Position, decodedLog, decoded, err, log, event)
 	}
-	want, err := feed.Encode(&event, epoch)
+	want, err := feed.Encode(&event, log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +111,7 @@ func (c feedClient) replace(t *testing.T, epoch string, events []config.Event) {
 	if len(events) == 0 {
 		return
 	}
-	if err := feed.Publish(t.Context(), c.js, epoch, events); err != nil && !errors.Is(err, feed.ErrWrongSequence) {
+	if err := feed.Publish(t.Context(), c.js, config.LogID{Epoch: epoch, Origin: epoch}, events); err != nil && !errors.Is(err, feed.ErrWrongSequence) {
 		t.Fatal(err)
 	}
 }

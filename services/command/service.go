@@ -110,7 +110,7 @@ func (s *Service) head() feed.Head {
 		s.logger.Warn("the log's head can't be told", "error", err)
 		return feed.Head{Error: "the event store is not available"}
 	}
-	answer := feed.Head{Epoch: head.Epoch, Position: head.Position, RecordedAt: head.RecordedAt}
+	answer := feed.Head{Epoch: head.Epoch, Began: head.Began, Position: head.Position, RecordedAt: head.RecordedAt}
 	if status := s.relay.Status(); status.Halted != "" {
 		answer.Error = "the relay has halted: " + status.Halted
 	}

@@ -2,6 +2,7 @@ package projector
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 
@@ -37,38 +38,52 @@ func (l *changelog) run(ctx context.Context) error {
 	if err := consumer.Reset(ctx, done.Position+1); err != nil {
 		return err
 	}
+	at, err := feed.PlaceAt(ctx, l.js, done)
+	if err != nil {
+		return err
+	}
 	for ctx.Err() == nil {
 		messages, err := consumer.Fetch(ctx, fetchWait)
 		if err != nil {
 			return err
 		}
-		next := done
-		for i := range messages {
-			m := &messages[i]
-			switch {
-			case next.Epoch != "" && m.Epoch != next.Epoch:
-				return &haltedError{fmt.Sprintf("the change log is of log %s, event %d of log %s", next.Epoch, m.Position, m.Epoch)}
-			case m.Position <= next.Position:
-				continue // had it
-			case m.Position > next.Position+1:
-				return fmt.Errorf("event %d came where %d was expected", m.Position, next.Position+1)
+		failure := l.writeAll(ctx, &at, messages)
+		if at.Token == done {
+			if failure == nil {
+				failure = l.listen(ctx, done)
 			}
-			if err := l.write(ctx, &m.Event); err != nil {
-				return err
-			}
-			next = config.Token{Epoch: m.Epoch, Position: m.Position}
-		}
-		if next == done {
-			if err := l.listen(ctx, done); err != nil {
-				return err
+			if failure != nil {
+				return failure
 			}
 			continue
 		}
-		if err := l.store.SetLogged(ctx, done, next); err != nil {
+		if err := l.store.SetLogged(ctx, done, at.Token); err != nil || failure != nil {
+			return errors.Join(err, failure)
+		}
+		done = at.Token
+		_ = messages[len(messages)-1].Ack() // a hint: the position is kept in the tables
+	}
+	return nil
+}
+
+// writeAll writes what follows a place, and moves it on as far as it gets.
+func (l *changelog) writeAll(ctx context.Context, at *feed.Place, messages []feed.Message) error {
+	for i := range messages {
+		m := &messages[i]
+		switch next := at.Position + 1; {
+		case m.Position < next:
+			continue // had it
+		case m.Position > next:
+			return fmt.Errorf("event %d came where %d was expected", m.Position, next)
+		}
+		to := *at
+		if err := to.Next(&m.Event, m.LogID); err != nil {
+			return &haltedError{err.Error()}
+		}
+		if err := l.write(ctx, &m.Event); err != nil {
 			return err
 		}
-		done = next
-		_ = messages[len(messages)-1].Ack() // a hint: the position is kept in the tables
+		*at = to
 	}
 	return nil
 }

@@ -21,6 +21,7 @@ func TestHalts(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		change func(e *config.Event)
+		tamper func(e *config.Event) // without making the hash anew
 		epoch  string
 		detail string // part of what the status says
 	}{
@@ -32,8 +33,12 @@ func TestHalts(t *testing.T) {
 			change: func(e *config.Event) { e.SchemaVersion = 2 }, epoch: testkit.Epoch,
 			detail: `with schema version 2 is newer than this program`,
 		},
+		"a message that was changed": {
+			tamper: func(e *config.Event) { e.Data = []byte(`{"config_name":"a","value":4,"old_value":1}`) }, epoch: testkit.Epoch,
+			detail: "message 3 of the feed does not have the hash that its content and the event before it give",
+		},
 		"a feed that goes over to another log": {
-			change: func(*config.Event) {}, epoch: anotherLog,
+			epoch:  anotherLog,
 			detail: "the feed went over to another log (epoch " + anotherLog + ") at position ",
 		},
 	}
@@ -46,13 +51,19 @@ func TestHalts(t *testing.T) {
 			bad := log.Set(t, "ns", "a", `3`)
 			log.Set(t, "ns", "c", `4`)
 			events := log.Events
-			test.change(&bad[0])
+			if test.change != nil {
+				test.change(&bad[0])
+				log.Chain(good)
+			}
+			if test.tamper != nil {
+				test.tamper(&bad[0])
+			}
 			testkit.Publish(t, s.js, events[:good])
 			p := s.start(t, s.options())
 			s.wantFold(t, events[:good])
 			wantChangelog(t, events[:good], p.log)
 			for i := range events[good:] {
-				if err := feed.Publish(t.Context(), s.js, test.epoch, events[good+i:good+i+1]); err != nil {
+				if err := feed.Publish(t.Context(), s.js, config.LogID{Epoch: test.epoch, Origin: testkit.Epoch}, events[good+i:good+i+1]); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -114,7 +125,7 @@ func TestHaltsOnTheFeedOfAnotherLog(t *testing.T) {
 		if err := feed.EnsureStream(t.Context(), s.js, 1); err != nil {
 			t.Fatal(err)
 		}
-		if err := feed.Publish(t.Context(), s.js, epoch, events); err != nil {
+		if err := feed.Publish(t.Context(), s.js, config.LogID{Epoch: epoch, Origin: testkit.Epoch}, events); err != nil {
 			t.Fatal(err)
 		}
 	}

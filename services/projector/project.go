@@ -123,18 +123,18 @@ func (p *projector) project(ctx context.Context) error {
 	}
 	p.logger.Info("projecting", "position", checkpoint.Position, "generation", checkpoint.Generation)
 	p.announce(checkpoint)
-	held := held{next: checkpoint.Position + 1}
+	held := held{at: placeOf(checkpoint)}
 	heard, looked := time.Now(), time.Now()
 	for ctx.Err() == nil {
 		messages, err := consumer.Fetch(ctx, fetchWait)
 		if err != nil {
 			return err
 		}
-		switch fits, err := held.take(messages, checkpoint.Epoch); {
+		switch fits, err := held.take(messages); {
 		case err != nil:
 			return err
 		case !fits:
-			p.logger.Warn("the consumer is elsewhere, resetting it", "expected", held.next, "got", messages[0].Position)
+			p.logger.Warn("the consumer is elsewhere, resetting it", "expected", held.at.Position+1, "got", messages[0].Position)
 			if err := consumer.Reset(ctx, checkpoint.Position+1); err != nil {
 				return err
 			}
@@ -142,7 +142,7 @@ func (p *projector) project(ctx context.Context) error {
 			continue
 		}
 		if events, last := held.whole(); events != nil {
-			if checkpoint, err = p.apply(ctx, checkpoint, held.epoch, events); err != nil {
+			if checkpoint, err = p.apply(ctx, checkpoint, held.at.Epoch, events); err != nil {
 				return errors.Join(err, p.flipped(ctx, checkpoint))
 			}
 			_ = last.Ack() // a hint: the checkpoint is what counts
@@ -233,31 +233,30 @@ func (p *projector) announce(checkpoint readmodel.Checkpoint) {
 // held are events that were delivered and are not applied: at least those of a
 // change set that is not whole yet.
 type held struct {
-	next     int64 // the position that must come next
-	epoch    string
+	at       feed.Place // the end of the messages, or of what was applied
 	messages []feed.Message
 }
 
 func (h *held) reset(checkpoint readmodel.Checkpoint) {
-	h.next, h.messages = checkpoint.Position+1, nil
+	h.at, h.messages = placeOf(checkpoint), nil
 }
+
+func placeOf(c readmodel.Checkpoint) feed.Place { return feed.Place{Token: c.Token(), Hash: c.Hash} }
 
 // take adds messages, dropping those that it had, and reports whether they
 // follow: false means that the consumer must be reset.
-func (h *held) take(messages []feed.Message, epoch string) (bool, error) {
+func (h *held) take(messages []feed.Message) (bool, error) {
 	for _, m := range messages {
-		if epoch != "" && m.Epoch != epoch {
-			return false, &haltedError{fmt.Sprintf("the feed went over to another log (epoch %s) at position %d", m.Epoch, m.Position)}
-		}
-		switch {
-		case m.Position < h.next:
+		switch next := h.at.Position + 1; {
+		case m.Position < next:
 			continue
-		case m.Position > h.next:
+		case m.Position > next:
 			return false, nil
 		}
-		h.epoch = m.Epoch
+		if err := h.at.Next(&m.Event, m.LogID); err != nil {
+			return false, &haltedError{err.Error()}
+		}
 		h.messages = append(h.messages, m)
-		h.next++
 	}
 	return true, nil
 }

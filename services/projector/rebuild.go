@@ -110,7 +110,7 @@ func (b *rebuilder) rebuild(ctx context.Context, r readmodel.Rebuild) error {
 		return err
 	}
 	in := &intake{consumer: consumer}
-	if err := in.reset(ctx, at.Position); err != nil {
+	if err := in.reset(ctx, placeOf(at)); err != nil {
 		return err
 	}
 	for compared := false; ; { // until it is near the live projection
@@ -164,8 +164,8 @@ func (b *rebuilder) build(ctx context.Context, r readmodel.Rebuild, consumer *fe
 	fetched := make(chan error, 1)
 	go func() {
 		in := &intake{consumer: consumer}
-		err := in.reset(ctx, 0)
-		for err == nil && in.position < active.Position {
+		err := in.reset(ctx, feed.Place{})
+		for err == nil && in.given.Position < active.Position {
 			var next batch
 			if next, err = in.next(ctx, active.Position); err == nil && len(next.events) > 0 {
 				select {
@@ -225,19 +225,19 @@ type batch struct {
 type intake struct {
 	consumer *feed.Durable
 	held     held
-	position int64 // up to which it has handed on
+	given    feed.Place // up to which it has handed on
 }
 
-func (in *intake) reset(ctx context.Context, position int64) error {
-	in.position = position
-	in.held = held{next: position + 1}
-	return in.consumer.Reset(ctx, position+1)
+func (in *intake) reset(ctx context.Context, to feed.Place) error {
+	in.given = to
+	in.held = held{at: to}
+	return in.consumer.Reset(ctx, to.Position+1)
 }
 
 // next returns whole change sets up to a position, about rebuildBatch events at
 // most; none when nothing has come for a while.
 func (in *intake) next(ctx context.Context, to int64) (batch, error) {
-	for len(in.held.messages) < rebuildBatch && in.held.next <= to {
+	for len(in.held.messages) < rebuildBatch && in.held.at.Position < to {
 		messages, err := in.consumer.Fetch(ctx, fetchWait)
 		if err != nil {
 			return batch{}, err
@@ -245,12 +245,15 @@ func (in *intake) next(ctx context.Context, to int64) (batch, error) {
 		if len(messages) == 0 {
 			break
 		}
-		fits, err := in.held.take(messages, in.held.epoch)
+		fits, err := in.held.take(messages)
+		if err != nil && in.held.at.Position >= to {
+			break // what can't be taken comes after what is asked for
+		}
 		if err != nil {
 			return batch{}, err
 		}
 		if !fits {
-			if err := in.reset(ctx, in.position); err != nil {
+			if err := in.reset(ctx, in.given); err != nil {
 				return batch{}, err
 			}
 			continue
@@ -261,12 +264,13 @@ func (in *intake) next(ctx context.Context, to int64) (batch, error) {
 	if err := ctx.Err(); err != nil {
 		return batch{}, err
 	}
-	epoch := in.held.epoch
+	epoch := in.held.at.Epoch
 	events, _ := in.held.wholeUpTo(to)
 	if len(events) == 0 {
 		// Nothing came although there is more: somebody may have moved it.
-		return batch{}, in.reset(ctx, in.position)
+		return batch{}, in.reset(ctx, in.given)
 	}
-	in.position = events[len(events)-1].Position
+	last := &events[len(events)-1]
+	in.given = feed.Place{Token: config.Token{Epoch: epoch, Position: last.Position}, Hash: last.Hash}
 	return batch{epoch, events}, nil
 }

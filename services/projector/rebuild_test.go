@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/config-api/config-api/shared/config"
-	"github.com/config-api/config-api/shared/feed"
 	"github.com/config-api/config-api/shared/testkit"
 )
 
@@ -231,15 +229,16 @@ func TestRebuildWhileHalted(t *testing.T) {
 	t.Parallel()
 	testkit.Long(t)
 	s := newSystem(t)
-	events := testkit.RandomLog(t, 14, 20).Events
+	log := testkit.RandomLog(t, 14, 20)
+	events := log.Events
 	testkit.Publish(t, s.js, events)
 	p := s.start(t, s.options())
 	s.wantFold(t, events)
-	newer := events[len(events)-1]
+	log.Events = append(log.Events, log.Events[len(log.Events)-1])
+	newer := &log.Events[len(log.Events)-1]
 	newer.Position, newer.Commit, newer.SchemaVersion, newer.Version = newer.Position+1, newer.Position+1, 99, newer.Version+1
-	if err := feed.Publish(t.Context(), s.js, testkit.Epoch, []config.Event{newer}); err != nil {
-		t.Fatal(err)
-	}
+	log.Chain(len(log.Events) - 1)
+	testkit.Publish(t, s.js, log.Events[len(log.Events)-1:])
 	// The live projection halts before it, and a rebuild goes as far.
 	p.ask(t, "POST", rebuildPath, "")
 	p.rebuilt(t, "done")

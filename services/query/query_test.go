@@ -28,6 +28,9 @@ import (
 
 const anotherLog = "0191f3a2-0000-7000-8000-0000000000ff"
 
+// restored is the log of testkit after it was recovered.
+var restored = config.LogID{Epoch: anotherLog, Origin: testkit.Epoch}
+
 // system is what query services read. The test writes it, in the place of the
 // command service and the projector.
 type system struct {

@@ -22,6 +22,8 @@ const (
 	applyAtOnce = 2000
 	// reloadPause is between two tries to load the view.
 	reloadPause = 500 * time.Millisecond
+	// haltedPause is how often it is looked whether the feed was mended.
+	haltedPause = 10 * time.Second
 	// behindPause is how long tables that were made anew are given to reach
 	// what is served.
 	behindPause = 20 * time.Millisecond
@@ -32,6 +34,7 @@ const (
 type state struct {
 	epoch      string
 	position   int64
+	hash       config.Hash // of the event at position
 	recordedAt time.Time
 	rows       *btree.Map[string, *readmodel.Row] // by key, deleted ones too
 	superseded chan struct{}                      // closed when there is a newer state
@@ -132,6 +135,16 @@ func (v *view) run(ctx context.Context) {
 			<-ctx.Done()
 			return
 		}
+		var tampered *feed.TamperedError
+		if errors.As(err, &tampered) {
+			v.logger.Error("the view has halted: see \"The feed was changed\" in docs/operations.md", "error", err)
+			select {
+			case <-time.After(haltedPause):
+			case <-v.remade: // from a feed that was made anew, most likely
+			case <-ctx.Done():
+			}
+			continue
+		}
 		v.logger.Warn("the view is not kept fresh, loading it anew", "error", err)
 		pause(ctx, reloadPause)
 	}
@@ -178,7 +191,7 @@ func (v *view) follow(ctx context.Context) error {
 	arrived := make(chan changes, applyAtOnce)
 	followed := make(chan error, 1)
 	go func() {
-		followed <- feed.Follow(ctx, v.js, s.position, v.logger, func(epoch string, events []config.Event) error {
+		followed <- feed.Follow(ctx, v.js, feed.Place{Token: s.token(), Hash: s.hash}, v.logger, func(epoch string, events []config.Event) error {
 			select {
 			case arrived <- changes{epoch, events}:
 				return nil
@@ -226,7 +239,7 @@ func (v *view) load(ctx context.Context) (*state, error) {
 		return nil, err
 	}
 	s := &state{
-		epoch: checkpoint.Epoch, position: checkpoint.Position, recordedAt: checkpoint.RecordedAt,
+		epoch: checkpoint.Epoch, position: checkpoint.Position, hash: checkpoint.Hash, recordedAt: checkpoint.RecordedAt,
 		rows: rows.Copy(), superseded: make(chan struct{}),
 	}
 	if old := v.current.Load(); old != nil && old.epoch == s.epoch && old.position > s.position {
@@ -248,9 +261,6 @@ func (v *view) load(ctx context.Context) (*state, error) {
 func (v *view) apply(s *state, all []changes) (*state, error) {
 	var events []config.Event
 	for _, c := range all {
-		if c.epoch != s.epoch && s.position > 0 {
-			return nil, errors.New("the feed is of another log than the read tables")
-		}
 		events = append(events, c.events...)
 	}
 	for i := range events {
@@ -262,7 +272,7 @@ func (v *view) apply(s *state, all []changes) (*state, error) {
 	}
 	last := &events[len(events)-1]
 	next := &state{
-		epoch: all[len(all)-1].epoch, position: last.Position, recordedAt: last.RecordedAt,
+		epoch: all[len(all)-1].epoch, position: last.Position, hash: last.Hash, recordedAt: last.RecordedAt,
 		rows: v.rows.Copy(), superseded: make(chan struct{}),
 	}
 	v.publish(next, events)

@@ -84,19 +84,27 @@ func (r *running) wantStale(t testing.TB, line string, n int) {
 
 // An event that the service does not understand halts the memory. What it has
 // is served on; nothing is skipped.
-func TestMemoryHaltsOnAnUnknownEvent(t *testing.T) {
+func TestMemoryHalts(t *testing.T) {
 	t.Parallel()
-	s := newSystem(t)
-	var log testkit.Log
-	s.write(t, log.Set(t, "ns", "a", `1`))
-	q := s.start(t, s.options())
-	unknown := log.Set(t, "ns", "a", `2`)
-	unknown[0].SchemaVersion = 2
-	testkit.Publish(t, s.js, unknown)
-	testkit.Publish(t, s.js, log.Set(t, "ns", "b", `3`))
-	q.wantStale(t, "the view has halted", 1)
-	must(t, q.get(t, "/v2/namespaces/ns/configs/a").shows(1))
-	must(t, q.get(t, "/v2/namespaces/ns/configs/b").is(http.StatusNotFound))
+	for name, spoil := range map[string]func(log *testkit.Log, e *config.Event){
+		"an unknown event":  func(log *testkit.Log, e *config.Event) { e.SchemaVersion = 2; log.Chain(1) },
+		"a changed message": func(_ *testkit.Log, e *config.Event) { e.Actor = "eve" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSystem(t)
+			var log testkit.Log
+			s.write(t, log.Set(t, "ns", "a", `1`))
+			q := s.start(t, s.options())
+			bad := log.Set(t, "ns", "a", `2`)
+			spoil(&log, &bad[0])
+			testkit.Publish(t, s.js, bad)
+			testkit.Publish(t, s.js, log.Set(t, "ns", "b", `3`))
+			q.wantStale(t, "the view has halted", 1)
+			must(t, q.get(t, "/v2/namespaces/ns/configs/a").shows(1))
+			must(t, q.get(t, "/v2/namespaces/ns/configs/b").is(http.StatusNotFound))
+		})
+	}
 }
 
 // The feed of another log is not mixed with what is there. The memory is loaded
@@ -111,13 +119,13 @@ func TestMemoryAndTheFeedOfAnotherLog(t *testing.T) {
 	q := s.start(t, s.options())
 	testkit.Eventually(t, func() error { return q.get(t, "/v2/namespaces/ns/configs/a").shows(2) })
 	foreign := log.Set(t, "ns", "a", `3`)
-	must(t, feed.Publish(t.Context(), s.js, anotherLog, foreign))
+	must(t, feed.Publish(t.Context(), s.js, restored, foreign))
 	q.wantStale(t, "the view is not kept fresh, loading it anew", 2)
 	must(t, q.get(t, "/v2/namespaces/ns/configs/a").shows(2))
 
 	must(t, s.js.DeleteStream(t.Context(), feed.Stream))
 	must(t, feed.EnsureStream(t.Context(), s.js, 1))
-	must(t, feed.Publish(t.Context(), s.js, anotherLog, log.Events))
+	must(t, feed.Publish(t.Context(), s.js, restored, log.Events))
 	if _, err := s.pool.Exec(t.Context(), `update readmodel.checkpoint set epoch = $1`, anotherLog); err != nil {
 		t.Fatal(err)
 	}

@@ -247,15 +247,15 @@ func TestWatchOverAReload(t *testing.T) {
 	for _, value := range []string{`2`, `3`, `4`} {
 		log.Set(t, "ns", "a", value)
 	}
-	must(t, feed.Publish(t.Context(), s.js, anotherLog, log.Events[1:2])) // the memory can't use it
+	must(t, feed.Publish(t.Context(), s.js, restored, log.Events[1:2])) // the memory can't use it
 	q.wantStale(t, "the view is not kept fresh, loading it anew", 1)
 	s.apply(t, log.Events[1:])
 	w.wantChanges(log.Events[1:], in("ns"))
 	if _, err := s.pool.Exec(t.Context(), `update readmodel.checkpoint set epoch = $1`, anotherLog); err != nil {
 		t.Fatal(err)
 	}
-	must(t, feed.Publish(t.Context(), s.js, anotherLog, log.Events[2:]))
-	must(t, feed.Publish(t.Context(), s.js, anotherLog, log.Set(t, "ns", "a", `5`))) // so that it is loaded anew
+	must(t, feed.Publish(t.Context(), s.js, restored, log.Events[2:]))
+	must(t, feed.Publish(t.Context(), s.js, restored, log.Set(t, "ns", "a", `5`))) // so that it is loaded anew
 	w.wantDropped(4, "the log was restored or made anew: read the namespace again and watch from there")
 }
 

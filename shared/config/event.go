@@ -156,11 +156,12 @@ func (s State) Apply(e *Event) (State, error) {
 // ChainHash returns the hash that the event must have when prev is that of the
 // event before it (zero for the first). It covers every field, so that a
 // changed, removed or reordered row breaks the chain from there on. Each field
-// is preceded by its length; Data goes in by its own digest.
-func (e *Event) ChainHash(prev Hash, epoch string) Hash {
+// is preceded by its length; Data goes in by its own digest. The origin is that
+// of the log: see [LogID].
+func (e *Event) ChainHash(prev Hash, origin string) Hash {
 	w := hashWriter{h: sha256.New()}
 	w.h.Write(prev[:])
-	w.text(epoch)
+	w.text(origin)
 	w.number(e.Position)
 	w.text(e.Namespace)
 	w.text(e.Name)

@@ -5,6 +5,16 @@ import (
 	"strings"
 )
 
+// LogID says which log. Both are UUIDs made with the log, and the same at first.
+type LogID struct {
+	// Epoch changes when the log is recovered from a backup: positions of
+	// before can then be of events that it no longer has.
+	Epoch string
+	// Origin never changes, and goes along when the log is exported and
+	// imported: the chain of hashes begins with it.
+	Origin string
+}
+
 // Token is a position together with the log that it belongs to. Its text form
 // is "epoch:position". A log that was restored from a backup has a new epoch,
 // so that a position of the lost tail can't be mistaken for one of the new. The

@@ -20,7 +20,7 @@ import (
 // wait.
 const (
 	beginSQL = `begin isolation level read committed`
-	lockSQL  = `select epoch::text, position, greatest(recorded_at + interval '1 microsecond', clock_timestamp()), hash,
+	lockSQL  = `select epoch::text, origin::text, began, position, greatest(recorded_at + interval '1 microsecond', clock_timestamp()), hash,
 			recorded_at - clock_timestamp()
 		from eventstore.log_head for update`
 	knownSQL = `select command_id::text, request_hash, outcome from eventstore.commands
@@ -292,7 +292,7 @@ func (s *batchState) record(p *pending) error {
 		e.ID, e.CommandID = id.String(), p.id
 		e.Position, e.Commit = s.head.Position+1, commit
 		e.RecordedAt = s.head.RecordedAt
-		e.Hash = e.ChainHash(s.head.Hash, s.head.Epoch)
+		e.Hash = e.ChainHash(s.head.Hash, s.head.Origin)
 		s.head.Position, s.head.Hash = e.Position, e.Hash
 		s.head.RecordedAt = e.RecordedAt.Add(time.Microsecond)
 

@@ -86,7 +86,9 @@ func (l *Log) Appended() <-chan struct{} { return l.appended }
 
 // Head is the end of the log: its last event, or position 0 of an empty log.
 type Head struct {
-	Epoch      string
+	config.LogID
+	// Began is where the log was when its epoch began: 0 for the first.
+	Began      int64
 	Position   int64
 	RecordedAt time.Time
 	Hash       config.Hash
@@ -95,9 +97,11 @@ type Head struct {
 // Token is the head's position as a token.
 func (h Head) Token() config.Token { return config.Token{Epoch: h.Epoch, Position: h.Position} }
 
+const headColumns = `epoch::text, origin::text, began, position, recorded_at, hash`
+
 // Head returns the end of the log as committed.
 func (l *Log) Head(ctx context.Context) (Head, error) {
-	row := l.pool.QueryRow(ctx, `select epoch::text, position, recorded_at, hash from eventstore.log_head`)
+	row := l.pool.QueryRow(ctx, `select `+headColumns+` from eventstore.log_head`)
 	head, err := scanHead(row)
 	if err != nil {
 		return Head{}, fmt.Errorf("read the log's head: %w", err)
@@ -119,7 +123,7 @@ func (l *Log) HashAt(ctx context.Context, position int64) (config.Hash, error) {
 func scanHead(row pgx.Row, more ...any) (Head, error) {
 	var h Head
 	var hash []byte
-	if err := row.Scan(append([]any{&h.Epoch, &h.Position, &h.RecordedAt, &hash}, more...)...); err != nil {
+	if err := row.Scan(append([]any{&h.Epoch, &h.Origin, &h.Began, &h.Position, &h.RecordedAt, &hash}, more...)...); err != nil {
 		return Head{}, err
 	}
 	h.RecordedAt = h.RecordedAt.UTC()

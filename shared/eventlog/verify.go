@@ -60,7 +60,7 @@ func (l *Log) Verify(ctx context.Context, from, to int64, progress func(position
 		}
 		for i := range page {
 			e := &page[i]
-			if fault := check(&before, e, head.Epoch); fault != "" {
+			if fault := check(&before, e, head.Origin); fault != "" {
 				return v.invalid(before.Position+1, fault), nil
 			}
 			before = *e
@@ -83,11 +83,11 @@ func (v Verification) invalid(position int64, detail string) Verification {
 }
 
 // check says what is wrong with e as the event after before, or "".
-func check(before, e *config.Event, epoch string) string {
+func check(before, e *config.Event, origin string) string {
 	switch {
 	case e.Position != before.Position+1:
 		return "is missing"
-	case e.ChainHash(before.Hash, epoch) != e.Hash:
+	case e.ChainHash(before.Hash, origin) != e.Hash:
 		return "does not have the hash that its content and the event before it give: it, or that one, was changed"
 	case !e.RecordedAt.After(before.RecordedAt):
 		return "is not recorded later than the event before it"

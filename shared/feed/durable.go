@@ -25,8 +25,8 @@ const (
 // Message is an event of the feed as a durable consumer receives it.
 type Message struct {
 	config.Event
-	Epoch string
-	msg   jetstream.Msg
+	config.LogID
+	msg jetstream.Msg
 }
 
 // Durable is a durable pull consumer of all events. Its place in the stream is
@@ -80,11 +80,11 @@ func collect(batch jetstream.MessageBatch, err error) ([]Message, error) {
 	}
 	var messages []Message
 	for msg := range batch.Messages() {
-		event, epoch, err := Decode(msg.Data())
+		event, log, err := Decode(msg.Data())
 		if err != nil {
 			return nil, err
 		}
-		messages = append(messages, Message{Event: event, Epoch: epoch, msg: msg})
+		messages = append(messages, Message{Event: event, LogID: log, msg: msg})
 	}
 	err = batch.Error()
 	if err != nil && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) && !errors.Is(err, jetstream.ErrNoMessages) {

@@ -145,11 +145,11 @@ func ReadTail(ctx context.Context, js jetstream.JetStream) (Tail, error) {
 	if err != nil {
 		return Tail{}, wrap("read the last message", err)
 	}
-	event, epoch, err := Decode(msg.Data)
+	event, log, err := Decode(msg.Data)
 	if err != nil {
 		return Tail{}, err
 	}
-	return Tail{Position: int64(last), Epoch: epoch, Hash: event.Hash}, nil
+	return Tail{Position: int64(last), Epoch: log.Epoch, Hash: event.Hash}, nil
 }
 
 // LastPosition returns the position of the stream's last event.

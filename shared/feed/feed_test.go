@@ -100,7 +100,7 @@ func TestPublish(t *testing.T) {
 	t.Parallel()
 	js := testkit.Feed(t, testkit.NATS(t))
 	events := testkit.RandomLog(t, 2, 1200).Events
-	publish := func(events []config.Event) error { return feed.Publish(t.Context(), js, testkit.Epoch, events) }
+	publish := func(events []config.Event) error { return feed.Publish(t.Context(), js, testkit.ID, events) }
 	mustPublish := func(events []config.Event) {
 		t.Helper()
 		if err := publish(events); err != nil {
@@ -157,7 +157,7 @@ func TestRelaysRace(t *testing.T) {
 					return
 				}
 				end := min(last+int64(5*i+1), int64(len(events)))
-				if err := feed.Publish(t.Context(), js, testkit.Epoch, events[last:end]); err != nil && !errors.Is(err, feed.ErrWrongSequence) {
+				if err := feed.Publish(t.Context(), js, testkit.ID, events[last:end]); err != nil && !errors.Is(err, feed.ErrWrongSequence) {
 					t.Error(err)
 					return
 				}

@@ -28,11 +28,12 @@ type Stop struct{ Err error }
 func (s *Stop) Error() string { return s.Err.Error() }
 func (s *Stop) Unwrap() error { return s.Err }
 
-// Follow calls apply with the events after a position, in order, without gaps,
+// Follow calls apply with the events after a place, in order, without gaps,
 // whole change sets only, for as long as ctx lasts. Everything that can happen
 // to a connection, a server or the stream is waited out: each position comes
-// once. It returns when ctx ends or apply returns a [*Stop].
-func Follow(ctx context.Context, js jetstream.JetStream, after int64, logger *slog.Logger, apply func(epoch string, events []config.Event) error) error {
+// once. It returns when ctx ends, when apply returns a [*Stop], or with the error
+// of [Place.Next].
+func Follow(ctx context.Context, js jetstream.JetStream, after Place, logger *slog.Logger, apply func(epoch string, events []config.Event) error) error {
 	f := follower{js: js, last: after, apply: apply}
 	for {
 		err := f.consume(ctx)
@@ -40,10 +41,15 @@ func Follow(ctx context.Context, js jetstream.JetStream, after int64, logger *sl
 		if errors.As(err, &stop) {
 			return stop.Err
 		}
+		var other *OtherLogError
+		var tampered *TamperedError
+		if errors.As(err, &other) || errors.As(err, &tampered) {
+			return err
+		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		logger.Warn("following the feed, trying again", "position", f.last, "error", err)
+		logger.Warn("following the feed, trying again", "position", f.last.Position, "error", err)
 		select {
 		case <-time.After(followPause):
 		case <-ctx.Done():
@@ -54,17 +60,18 @@ func Follow(ctx context.Context, js jetstream.JetStream, after int64, logger *sl
 
 type follower struct {
 	js    jetstream.JetStream
-	last  int64 // applied
+	last  Place // applied
 	apply func(epoch string, events []config.Event) error
 	set   []config.Event // the change set that is not whole yet
+	at    Place          // the end of set
 }
 
 // consume follows with one ordered consumer until that fails.
 func (f *follower) consume(ctx context.Context) error {
-	f.set = nil
+	f.set, f.at = nil, f.last
 	consumer, err := f.js.OrderedConsumer(ctx, Stream, jetstream.OrderedConsumerConfig{
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy,
-		OptStartSeq:   uint64(f.last + 1),
+		OptStartSeq:   uint64(f.last.Position + 1),
 		// By default it tries for ever, and hears of no context: the end of a
 		// program whose stream is gone would never come.
 		MaxResetAttempts: 1,
@@ -87,31 +94,33 @@ func (f *follower) consume(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("next message: %w", err)
 		}
-		event, epoch, err := Decode(msg.Data())
+		event, log, err := Decode(msg.Data())
 		if err != nil {
 			return err
 		}
-		if err := f.take(epoch, event); err != nil {
+		if err := f.take(event, log); err != nil {
 			return err
 		}
 	}
 }
 
-func (f *follower) take(epoch string, e config.Event) error {
-	next := f.last + int64(len(f.set)) + 1
-	switch {
+func (f *follower) take(e config.Event, log config.LogID) error {
+	switch next := f.at.Position + 1; {
 	case e.Position < next:
 		return nil // had it
 	case e.Position > next:
 		return fmt.Errorf("position %d came where %d was expected", e.Position, next)
 	}
+	if err := f.at.Next(&e, log); err != nil {
+		return err
+	}
 	f.set = append(f.set, e)
 	if e.Position != e.Commit {
 		return nil
 	}
-	if err := f.apply(epoch, f.set); err != nil {
+	if err := f.apply(log.Epoch, f.set); err != nil {
 		return err
 	}
-	f.last, f.set = e.Position, nil
+	f.last, f.set = f.at, nil
 	return nil
 }

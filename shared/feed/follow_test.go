@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"reflect"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -26,8 +27,45 @@ type follower struct {
 	ended  chan error
 }
 
+// What is not what was appended, or of another log, ends it.
+func TestFollowEndsAtWhatIsNotTheLogs(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		log    config.LogID
+		change func(*config.Event)
+		want   string
+	}{
+		"a changed value":   {testkit.ID, func(e *config.Event) { e.Data = []byte(`{"config_name":"a","value":0,"old_value":1}`) }, "message 3 of the feed does not have the hash"},
+		"a changed actor":   {testkit.ID, func(e *config.Event) { e.Actor = "eve" }, "message 3 of the feed does not have the hash"},
+		"of another log":    {config.LogID{Epoch: "0191f3a2-0000-7000-8000-0000000000ff", Origin: testkit.Epoch}, func(*config.Event) {}, "went over to another log (epoch 0191f3a2-0000-7000-8000-0000000000ff) at position 3"},
+		"of another origin": {config.LogID{Epoch: testkit.Epoch, Origin: "0191f3a2-0000-7000-8000-0000000000ff"}, func(*config.Event) {}, "message 3 of the feed does not have the hash"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			js := testkit.Feed(t, testkit.NATS(t))
+			var log testkit.Log
+			for _, value := range []string{`1`, `2`, `3`} {
+				log.Set(t, "ns", "a", value)
+			}
+			test.change(&log.Events[2])
+			testkit.Publish(t, js, log.Events[:2])
+			if err := feed.Publish(t.Context(), js, test.log, log.Events[2:]); err != nil {
+				t.Fatal(err)
+			}
+			var reached int64
+			err := feed.Follow(t.Context(), js, feed.Place{}, slog.New(slog.DiscardHandler), func(_ string, events []config.Event) error {
+				reached = events[len(events)-1].Position
+				return nil
+			})
+			if err == nil || !strings.Contains(err.Error(), test.want) || reached != 2 {
+				t.Errorf("Follow ended after %d with %v, want %q after 2", reached, err, test.want)
+			}
+		})
+	}
+}
+
 // follow follows from a position on until the test ends.
-func follow(t *testing.T, js jetstream.JetStream, after int64) *follower {
+func follow(t *testing.T, js jetstream.JetStream, after feed.Place) *follower {
 	f := &follower{t: t, ended: make(chan error, 1)}
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { f.ended <- feed.Follow(ctx, js, after, slog.New(slog.DiscardHandler), f.apply) }()
@@ -76,12 +114,13 @@ func TestFollow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := follow(t, js, 0) // there is no stream yet
+	all := follow(t, js, feed.Place{}) // there is no stream yet
 	js = testkit.Feed(t, server)
 	events := testkit.RandomLog(t, 5, 900).Events
 	after := events[40].Commit
+	place := feed.Place{Token: config.Token{Epoch: testkit.Epoch, Position: after}, Hash: events[after-1].Hash}
 	testkit.Publish(t, js, events[:100])
-	some := follow(t, js, after)
+	some := follow(t, js, place)
 	wantBoth := func(n int) {
 		t.Helper()
 		all.want(events[:n])
@@ -136,7 +175,7 @@ func TestFollowTriesAgainUntilStopped(t *testing.T) {
 	testkit.Publish(t, js, testkit.RandomLog(t, 6, 10).Events)
 	enough := errors.New("enough")
 	var tries []int64
-	err := feed.Follow(t.Context(), js, 0, slog.New(slog.DiscardHandler), func(_ string, events []config.Event) error {
+	err := feed.Follow(t.Context(), js, feed.Place{}, slog.New(slog.DiscardHandler), func(_ string, events []config.Event) error {
 		tries = append(tries, events[0].Position)
 		if len(tries) < 3 {
 			return errors.New("not now")
@@ -158,7 +197,7 @@ func TestFollowEndsWithItsContext(t *testing.T) {
 	js := testkit.Feed(t, testkit.NATS(t))
 	testkit.Publish(t, js, testkit.RandomLog(t, 7, 1).Events)
 	ctx, cancel := context.WithCancel(t.Context())
-	err := feed.Follow(ctx, js, 0, slog.New(slog.DiscardHandler), func(string, []config.Event) error {
+	err := feed.Follow(ctx, js, feed.Place{}, slog.New(slog.DiscardHandler), func(string, []config.Event) error {
 		cancel()
 		return errors.New("not now")
 	})
@@ -177,7 +216,7 @@ func TestFollowEndsWithoutAStream(t *testing.T) {
 	applied := make(chan struct{}, 10)
 	trying := slog.New(slog.NewTextHandler(writer(func([]byte) { cancel() }), nil))
 	go func() {
-		followed <- feed.Follow(ctx, js, 0, trying, func(string, []config.Event) error {
+		followed <- feed.Follow(ctx, js, feed.Place{}, trying, func(string, []config.Event) error {
 			applied <- struct{}{}
 			return nil
 		})

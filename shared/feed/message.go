@@ -41,6 +41,7 @@ type cloudEvent struct {
 	Commit        int64  `json:"commit,string"`
 	SchemaVersion int    `json:"schemaversion"`
 	Epoch         string `json:"epoch"`
+	Origin        string `json:"origin"`
 	CommandID     string `json:"commandid"`
 	CorrelationID string `json:"correlationid,omitempty"`
 	RequestID     string `json:"requestid,omitempty"`
@@ -51,18 +52,18 @@ type cloudEvent struct {
 	Data json.RawMessage `json:"data"`
 }
 
-// Encode makes the message of an event.
-func Encode(e *config.Event, epoch string) (*nats.Msg, error) {
+// Encode makes the message of an event of a log.
+func Encode(e *config.Event, log config.LogID) (*nats.Msg, error) {
 	hash := hex.EncodeToString(e.Hash[:])
 	var body bytes.Buffer
 	body.Grow(len(e.Data) + 1024)
 	encoder := json.NewEncoder(&body)
 	encoder.SetEscapeHTML(false) // data must arrive byte for byte
 	err := encoder.Encode(cloudEvent{
-		SpecVersion: "1.0", ID: e.ID, Source: "/config-api/" + epoch, Type: e.Type,
+		SpecVersion: "1.0", ID: e.ID, Source: "/config-api/" + log.Epoch, Type: e.Type,
 		Subject: e.Namespace + "/" + e.Name, Time: e.RecordedAt, DataContentType: "application/json",
 		Namespace: e.Namespace, Name: e.Name, Position: e.Position, Version: e.Version, Commit: e.Commit,
-		SchemaVersion: e.SchemaVersion, Epoch: epoch, CommandID: e.CommandID, CorrelationID: e.CorrelationID,
+		SchemaVersion: e.SchemaVersion, Epoch: log.Epoch, Origin: log.Origin, CommandID: e.CommandID, CorrelationID: e.CorrelationID,
 		RequestID: e.RequestID, Actor: e.Actor, Reason: e.Reason, Hash: hash,
 		Data: e.Data,
 	})
@@ -77,18 +78,18 @@ func Encode(e *config.Event, epoch string) (*nats.Msg, error) {
 			HeaderPosition: {strconv.FormatInt(e.Position, 10)},
 			HeaderVersion:  {strconv.FormatInt(e.Version, 10)},
 			HeaderCommit:   {strconv.FormatInt(e.Commit, 10)},
-			HeaderEpoch:    {epoch},
+			HeaderEpoch:    {log.Epoch},
 			HeaderHash:     {hash},
 		},
 	}, nil
 }
 
-// Decode reads the body of a message: the event as it was appended, and the
-// epoch of its log.
-func Decode(body []byte) (config.Event, string, error) {
+// Decode reads the body of a message: the event as it was appended, and which
+// log it is of.
+func Decode(body []byte) (config.Event, config.LogID, error) {
 	var c cloudEvent
 	if err := json.Unmarshal(body, &c); err != nil {
-		return config.Event{}, "", fmt.Errorf("decode a message of the feed: %w", err)
+		return config.Event{}, config.LogID{}, fmt.Errorf("decode a message of the feed: %w", err)
 	}
 	e := config.Event{
 		Position: c.Position, Namespace: c.Namespace, Name: c.Name, Version: c.Version, ID: c.ID, Type: c.Type,
@@ -97,8 +98,12 @@ func Decode(body []byte) (config.Event, string, error) {
 	}
 	hash, err := hex.DecodeString(c.Hash)
 	if err != nil || len(hash) != len(e.Hash) {
-		return config.Event{}, "", fmt.Errorf("message of event %d has no hash", c.Position)
+		return config.Event{}, config.LogID{}, fmt.Errorf("message of event %d has no hash", c.Position)
 	}
 	copy(e.Hash[:], hash)
-	return e, c.Epoch, nil
+	log := config.LogID{Epoch: c.Epoch, Origin: c.Origin}
+	if log.Origin == "" { // of a release in which the two were one
+		log.Origin = log.Epoch
+	}
+	return e, log, nil
 }

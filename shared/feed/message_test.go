@@ -45,7 +45,7 @@ func TestGoldenMessage(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := goldenEvent()
-	msg, err := feed.Encode(&e, testkit.Epoch)
+	msg, err := feed.Encode(&e, testkit.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,9 +65,16 @@ func TestGoldenMessage(t *testing.T) {
 	if want := "config.events.payments.db.pool.size"; msg.Subject != want {
 		t.Errorf("subject %q, want %q", msg.Subject, want)
 	}
-	got, epoch, err := feed.Decode(msg.Data)
-	if diff := cmp.Diff(e, got); err != nil || diff != "" || epoch != testkit.Epoch {
-		t.Errorf("decoded with epoch %q, error %v (-want +got):\n%s", epoch, err, diff)
+	got, log, err := feed.Decode(msg.Data)
+	if diff := cmp.Diff(e, got); err != nil || diff != "" || log != testkit.ID {
+		t.Errorf("decoded with log %q, error %v (-want +got):\n%s", log, err, diff)
+	}
+	before, err := os.ReadFile("testdata/message-before-origin.json") // as the first release wrote it
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, log, err := feed.Decode(before); err != nil || log != testkit.ID || !cmp.Equal(e, got) {
+		t.Errorf("the message of an older release reads as %+v of log %q, %v", got, log, err)
 	}
 }
 
@@ -76,7 +83,7 @@ func TestGoldenMessage(t *testing.T) {
 func TestMessageIsACloudEvent(t *testing.T) {
 	t.Parallel()
 	e := goldenEvent()
-	msg, err := feed.Encode(&e, testkit.Epoch)
+	msg, err := feed.Encode(&e, testkit.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +147,7 @@ func FuzzMessage(f *testing.F) {
 			RecordedAt: time.UnixMicro(micro).UTC(), Data: []byte(`{"value":` + compact.String() + `}`),
 		}
 		e.Hash = e.ChainHash(config.Hash{}, testkit.Epoch)
-		msg, err := feed.Encode(&e, testkit.Epoch)
+		msg, err := feed.Encode(&e, testkit.ID)
 		if y := e.RecordedAt.Year(); y < 0 || y > 9999 {
 			if err == nil {
 				t.Fatal("a year that RFC 3339 does not have was encoded")
@@ -150,9 +157,9 @@ func FuzzMessage(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, epoch, err := feed.Decode(msg.Data)
-		if diff := cmp.Diff(e, got); err != nil || diff != "" || epoch != testkit.Epoch {
-			t.Fatalf("decoded with epoch %q, error %v (-want +got):\n%s", epoch, err, diff)
+		got, log, err := feed.Decode(msg.Data)
+		if diff := cmp.Diff(e, got); err != nil || diff != "" || log != testkit.ID {
+			t.Fatalf("decoded with log %q, error %v (-want +got):\n%s", log, err, diff)
 		}
 		if msg.Header.Get(feed.HeaderHash) != hex.EncodeToString(e.Hash[:]) {
 			t.Fatal("the header has another hash")

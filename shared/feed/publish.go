@@ -23,11 +23,11 @@ var ErrWrongSequence = errors.New("the stream ends elsewhere")
 // Publish appends events to the stream as one atomic batch: all of them with
 // their positions as sequences, or none. Nothing is tried again here; after any
 // error the caller reads where the stream ends.
-func Publish(ctx context.Context, js jetstream.JetStream, epoch string, events []config.Event) error {
+func Publish(ctx context.Context, js jetstream.JetStream, log config.LogID, events []config.Event) error {
 	messages := make([]*nats.Msg, len(events))
 	for i := range events {
 		var err error
-		if messages[i], err = Encode(&events[i], epoch); err != nil {
+		if messages[i], err = Encode(&events[i], log); err != nil {
 			return err
 		}
 	}

@@ -14,6 +14,9 @@ import (
 // Epoch is the epoch of a [Log].
 const Epoch = "0191f3a2-0000-7000-8000-000000000001"
 
+// ID is the identity of a [Log].
+var ID = config.LogID{Epoch: Epoch, Origin: Epoch}
+
 // Began is when the first event of a [Log] was recorded; the others follow a
 // second after each other.
 var Began = time.Date(2026, 1, 2, 3, 4, 5, 678000, time.UTC)
@@ -41,11 +44,6 @@ func (l *Log) Append(t testing.TB, set config.ChangeSet) []config.Event {
 	for _, e := range decided {
 		e.Position, e.Commit, e.ID, e.CommandID = int64(len(l.Events)+1), commit, uuid.NewString(), commandID
 		e.RecordedAt = Began.Add(time.Duration(len(l.Events)) * time.Second)
-		var previous config.Hash
-		if len(l.Events) > 0 {
-			previous = l.Events[len(l.Events)-1].Hash
-		}
-		e.Hash = e.ChainHash(previous, Epoch)
 		next, err := state(e.Name).Apply(&e)
 		if err != nil {
 			t.Fatalf("testkit: %v", err)
@@ -53,7 +51,22 @@ func (l *Log) Append(t testing.TB, set config.ChangeSet) []config.Event {
 		l.states[[2]string{e.Namespace, e.Name}] = next
 		l.Events = append(l.Events, e)
 	}
+	l.Chain(before)
 	return l.Events[before:]
+}
+
+// Chain makes the hashes of the events after a position, anew if the test has
+// changed some.
+func (l *Log) Chain(after int) {
+	var previous config.Hash
+	if after > 0 {
+		previous = l.Events[after-1].Hash
+	}
+	for i := range l.Events[after:] {
+		e := &l.Events[after+i]
+		e.Hash = e.ChainHash(previous, Epoch)
+		previous = e.Hash
+	}
 }
 
 // Set appends the event of one value.

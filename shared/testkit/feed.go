@@ -28,7 +28,7 @@ func Publish(t testing.TB, js jetstream.JetStream, events []config.Event) {
 	t.Helper()
 	for len(events) > 0 {
 		n := min(len(events), feed.MaxBatch)
-		if err := feed.Publish(t.Context(), js, Epoch, events[:n]); err != nil {
+		if err := feed.Publish(t.Context(), js, ID, events[:n]); err != nil {
 			t.Fatalf("testkit: %v", err)
 		}
 		events = events[n:]

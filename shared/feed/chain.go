@@ -1,0 +1,64 @@
+package feed
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/config-api/config-api/shared/config"
+)
+
+// Place is how far a reader of the feed is: the token and the hash of the last
+// event that it has, or zeros before the first.
+type Place struct {
+	config.Token
+	Hash config.Hash
+}
+
+// PlaceAt returns the place of a reader that has kept only the token. The hash is
+// what the message itself says.
+func PlaceAt(ctx context.Context, js jetstream.JetStream, t config.Token) (Place, error) {
+	if t.Position == 0 {
+		return Place{Token: t}, nil
+	}
+	stream, err := js.Stream(ctx, Stream)
+	if err != nil {
+		return Place{}, wrap("look at the stream", err)
+	}
+	msg, err := stream.GetMsg(ctx, uint64(t.Position))
+	if err != nil {
+		return Place{}, wrap(fmt.Sprintf("read message %d", t.Position), err)
+	}
+	event, _, err := Decode(msg.Data)
+	return Place{Token: t, Hash: event.Hash}, err
+}
+
+// OtherLogError says that an event is of another log than those before it.
+type OtherLogError struct{ At config.Token }
+
+func (e *OtherLogError) Error() string {
+	return fmt.Sprintf("the feed went over to another log (epoch %s) at position %d", e.At.Epoch, e.At.Position)
+}
+
+// TamperedError says that a message of the feed is not the event that was
+// appended: its hash does not follow from its content and the event before it.
+type TamperedError struct{ Position int64 }
+
+func (e *TamperedError) Error() string {
+	return fmt.Sprintf("message %d of the feed does not have the hash that its content and the event before it give: it, or the log, was changed", e.Position)
+}
+
+// Next moves the place on to the event whose position comes next. The error is
+// an [*OtherLogError] or a [*TamperedError]: a reader can't go on then.
+func (p *Place) Next(e *config.Event, log config.LogID) error {
+	at := config.Token{Epoch: log.Epoch, Position: e.Position}
+	if p.OfOtherLog(at) {
+		return &OtherLogError{at}
+	}
+	if e.ChainHash(p.Hash, log.Origin) != e.Hash {
+		return &TamperedError{e.Position}
+	}
+	p.Token, p.Hash = at, e.Hash
+	return nil
+}
