@@ -37,7 +37,11 @@ var rules = []rule{
 		because: "users of the client must not get our libraries with it",
 	},
 	{
-		who: []string{root + "cmd/configctl"}, only: []string{root + "shared/config", root + "shared/client"},
+		who: []string{root + "shared/check"}, only: []string{root + "shared/config", root + "shared/client"},
+		because: "who checks the system must not use its own way to the data",
+	},
+	{
+		who: []string{root + "cmd/configctl"}, only: []string{root + "shared/config", root + "shared/client", root + "shared/check"},
 		because: "the command line speaks HTTP, as every client does",
 	},
 	{

@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
-	"io"
 	"net/http/httptest"
 	"sync"
 	"testing"
 
+	"github.com/config-api/config-api/shared/eventlog"
+	"github.com/config-api/config-api/shared/pg"
+	"github.com/config-api/config-api/shared/readmodel"
 	"github.com/config-api/config-api/shared/service"
 	"github.com/config-api/config-api/shared/testkit"
 	"github.com/config-api/config-api/shared/testkit/contract"
@@ -18,14 +20,33 @@ type system struct {
 	url      string
 	database string
 	nats     *testkit.NATSServer
+	output   output // what all have logged
 	stop     func() // as Ctrl-C does; twice is as good as once
 }
 
 func startSystem(t testing.TB) *system {
 	t.Helper()
-	s := &system{database: testkit.DatabaseURL(t), nats: testkit.NATS(t)}
+	s := newSystem(t)
 	s.start(t)
 	return s
+}
+
+func newSystem(t testing.TB) *system {
+	t.Helper()
+	return &system{database: testkit.DatabaseURL(t, eventlog.Schema, readmodel.Schema), nats: testkit.NATS(t)}
+}
+
+// execute runs SQL as the owner of the database.
+func (s *system) execute(t testing.TB, sql string) {
+	t.Helper()
+	pool, err := pg.Open(t.Context(), s.database, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	if _, err := pool.Exec(t.Context(), sql); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // start runs the services until the test ends, if not before. After a stop it
@@ -33,7 +54,7 @@ func startSystem(t testing.TB) *system {
 func (s *system) start(t testing.TB) {
 	t.Helper()
 	db, nats := service.DatabaseOptions{URL: s.database}, service.NATSOptions{URL: s.nats.URL}
-	all, parts, err := newServices(t.Context(), options{logValues: true}, db, nats, io.Discard)
+	all, parts, err := newServices(t.Context(), options{logValues: true}, db, nats, &s.output)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,6 @@ package command
 
 import (
 	"encoding/hex"
-	"encoding/json"
 	"net/http"
 	"strconv"
 	"time"
@@ -19,10 +18,18 @@ import (
 // rewritten since.
 type logHead struct {
 	Epoch      string    `json:"epoch"`
+	Origin     string    `json:"origin"`
 	Position   int64     `json:"position"`
 	RecordedAt time.Time `json:"recorded_at"`
 	Hash       string    `json:"hash"`
 	Note       string    `json:"note,omitempty"`
+}
+
+func headOf(head eventlog.Head) logHead {
+	return logHead{
+		Epoch: head.Epoch, Origin: head.Origin, Position: head.Position, RecordedAt: head.RecordedAt,
+		Hash: hex.EncodeToString(head.Hash[:]),
+	}
 }
 
 func (s *Service) getHead(c echo.Context) error {
@@ -30,7 +37,7 @@ func (s *Service) getHead(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	answer := logHead{Epoch: head.Epoch, Position: head.Position, RecordedAt: head.RecordedAt, Hash: hex.EncodeToString(head.Hash[:])}
+	answer := headOf(head)
 	if s.signer != nil {
 		signed, err := note.Sign(&note.Note{Text: noteText(head)}, s.signer)
 		if err != nil {
@@ -47,26 +54,6 @@ func noteText(head eventlog.Head) string {
 	return "config-api/" + head.Epoch + "\n" +
 		strconv.FormatInt(head.Position, 10) + "\n" +
 		hex.EncodeToString(head.Hash[:]) + "\n"
-}
-
-// logEvent is an event of the log with all that its hash covers.
-type logEvent struct {
-	Position      int64            `json:"position"`
-	Namespace     string           `json:"namespace"`
-	Name          string           `json:"name"`
-	Version       int64            `json:"version"`
-	EventID       string           `json:"event_id"`
-	Type          config.EventType `json:"type"`
-	SchemaVersion int              `json:"schema_version"`
-	Commit        int64            `json:"commit_position"`
-	CommandID     string           `json:"command_id"`
-	Actor         string           `json:"actor"`
-	Reason        string           `json:"reason"`
-	CorrelationID string           `json:"correlation_id"`
-	RequestID     string           `json:"request_id"`
-	RecordedAt    time.Time        `json:"recorded_at"`
-	Data          json.RawMessage  `json:"data"`
-	Hash          string           `json:"hash"`
 }
 
 // getEvents answers the events after from_position, whole change sets only.
@@ -88,13 +75,9 @@ func (s *Service) getEvents(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	items := []logEvent{}
+	items := []config.Record{}
 	for i := range events[:min(int64(len(events)), limit)] {
-		e := &events[i]
-		items = append(items, logEvent{
-			e.Position, e.Namespace, e.Name, e.Version, e.ID, e.Type, e.SchemaVersion, e.Commit, e.CommandID,
-			e.Actor, e.Reason, e.CorrelationID, e.RequestID, e.RecordedAt, e.Data, hex.EncodeToString(e.Hash[:]),
-		})
+		items = append(items, config.RecordOf(&events[i]))
 	}
 	// A later write adds to an answer that ends where the log does.
 	full := int64(len(items)) == limit || len(items) > 0 && items[len(items)-1].Position < head.Position

@@ -46,6 +46,7 @@ type relay struct {
 	logger   *slog.Logger
 	// Its pauses, which tests shorten: see relayPause and haltedPause.
 	pause, haltedPause time.Duration
+	again              chan struct{} // a halted relay need not pause any longer
 
 	mu     sync.Mutex
 	status relayStatus
@@ -83,11 +84,23 @@ func (r *relay) run(ctx context.Context) {
 			return
 		case errors.Is(err, errHalted):
 			r.logger.Error("relay halted: see \"The relay has halted\" in docs/operations.md", "error", err)
-			pause(ctx, r.haltedPause)
+			select {
+			case <-time.After(r.haltedPause):
+			case <-r.again:
+			case <-ctx.Done():
+			}
 		case err != nil:
 			r.logger.Warn("relay interrupted, trying again", "error", err)
 		}
 		pause(ctx, r.pause)
+	}
+}
+
+// retry has a halted relay look at once whether it was mended.
+func (r *relay) retry() {
+	select {
+	case r.again <- struct{}{}:
+	default:
 	}
 }
 
@@ -130,7 +143,7 @@ func (r *relay) lead(ctx context.Context) error {
 			}
 			checked = time.Now()
 		}
-		if at, err = r.drain(ctx, log, at); err != nil {
+		if at, err = r.drain(ctx, &log, at); err != nil {
 			return err
 		}
 		select {
@@ -197,7 +210,7 @@ func (r *relay) findPlace(ctx context.Context) (at feed.Tail, log config.LogID, 
 
 // drain publishes what the log has after a position, in atomic batches that
 // end with change sets, and returns how the stream ends then.
-func (r *relay) drain(ctx context.Context, log config.LogID, at feed.Tail) (feed.Tail, error) {
+func (r *relay) drain(ctx context.Context, log *config.LogID, at feed.Tail) (feed.Tail, error) {
 	for {
 		events, err := r.log.Read(ctx, at.Position, feed.MaxBatch)
 		if err != nil || len(events) == 0 {
@@ -208,10 +221,10 @@ func (r *relay) drain(ctx context.Context, log config.LogID, at feed.Tail) (feed
 			if err != nil {
 				return at, err
 			}
-			log = head.LogID
+			*log = head.LogID
 		}
 		publishing, cancel := context.WithTimeout(ctx, publishTimeout)
-		err = feed.Publish(publishing, r.js, log, events)
+		err = feed.Publish(publishing, r.js, *log, events)
 		cancel()
 		if err != nil {
 			return at, err

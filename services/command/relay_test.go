@@ -227,9 +227,9 @@ func TestRelaysRace(t *testing.T) {
 	for _, s := range both {
 		zombies.Go(func() {
 			for writing.Err() == nil {
-				at, epoch, err := s.relay.findPlace(t.Context())
+				at, log, err := s.relay.findPlace(t.Context())
 				if err == nil {
-					_, err = s.relay.drain(t.Context(), epoch, at)
+					_, err = s.relay.drain(t.Context(), &log, at)
 				}
 				if err != nil && !errors.Is(err, feed.ErrWrongSequence) {
 					t.Errorf("a relay without the lock: %v", err)

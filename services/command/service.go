@@ -46,6 +46,7 @@ type Service struct {
 	logger     *slog.Logger
 	pool       *pgxpool.Pool
 	nc         *nats.Conn
+	js         jetstream.JetStream
 	log        *eventlog.Log
 	relay      *relay
 	visibility *visibility
@@ -72,14 +73,14 @@ func New(ctx context.Context, o Options, logger *slog.Logger) (*Service, error) 
 		s.pool.Close()
 		return nil, err
 	}
-	js, err := jetstream.New(s.nc, jetstream.WithDefaultTimeout(streamTimeout))
+	s.js, err = jetstream.New(s.nc, jetstream.WithDefaultTimeout(streamTimeout))
 	if err != nil {
 		return nil, fmt.Errorf("jetstream: %w", err)
 	}
 	s.log = eventlog.Open(s.pool, eventlog.Options{Logger: logger, Check: s.schemas.check})
 	s.relay = &relay{
-		log: s.log, pool: s.pool, js: js, replicas: o.Replicas, logger: logger,
-		pause: relayPause, haltedPause: haltedPause,
+		log: s.log, pool: s.pool, js: s.js, replicas: o.Replicas, logger: logger,
+		pause: relayPause, haltedPause: haltedPause, again: make(chan struct{}, 1),
 	}
 	if err := s.listen(); err != nil {
 		return nil, err
@@ -110,7 +111,7 @@ func (s *Service) head() feed.Head {
 		s.logger.Warn("the log's head can't be told", "error", err)
 		return feed.Head{Error: "the event store is not available"}
 	}
-	answer := feed.Head{Epoch: head.Epoch, Began: head.Began, Position: head.Position, RecordedAt: head.RecordedAt}
+	answer := feed.Head{Epoch: head.Epoch, Position: head.Position, RecordedAt: head.RecordedAt}
 	if status := s.relay.Status(); status.Halted != "" {
 		answer.Error = "the relay has halted: " + status.Halted
 	}
@@ -134,7 +135,7 @@ func (s *Service) Run(ctx context.Context) error {
 func (s *Service) Handler() http.Handler { return s.handler }
 
 func (s *Service) routes() http.Handler {
-	e := service.NewEcho(s.logger)
+	e := service.NewEcho(s.logger, "/v2/log/import")
 	service.V1(e, func(g *echo.Group) {
 		g.PUT("/config/:name", s.putV1)
 		g.DELETE("/config/:name", s.deleteV1)
@@ -150,6 +151,10 @@ func (s *Service) routes() http.Handler {
 	e.GET("/v2/log/head", s.getHead)
 	e.GET("/v2/log/events", s.getEvents)
 	e.GET("/v2/log/verify", s.getVerify)
+	e.GET("/v2/log/feed", s.getFeed)
+	e.GET("/v2/log/export", s.getExport)
+	e.POST("/v2/log/import", s.postImport)
+	e.POST("/v2/log/recover", s.postRecover)
 	service.Health(e, service.Check{Name: "eventstore", Run: func(ctx context.Context) error {
 		if _, err := s.log.Head(ctx); err != nil {
 			s.logger.Debug("health", "error", err)

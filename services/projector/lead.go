@@ -27,9 +27,13 @@ type haltedError struct{ why string }
 
 func (h *haltedError) Error() string { return h.why }
 
+// haltedPause is how often it is looked whether a person has mended what halted.
+const haltedPause = 10 * time.Second
+
 // lead runs work whenever this process has the lock, until ctx ends. work ends
-// when its context does, which is also when the lock is lost.
-func lead(ctx context.Context, pool *pgxpool.Pool, lock int64, logger *slog.Logger, work func(context.Context) error) {
+// when its context does, which is also when the lock is lost. What has halted
+// looks at once when again says so.
+func lead(ctx context.Context, pool *pgxpool.Pool, lock int64, logger *slog.Logger, again <-chan struct{}, work func(context.Context) error) {
 	for ctx.Err() == nil {
 		err := leadOnce(ctx, pool, lock, work)
 		var halted *haltedError
@@ -38,7 +42,11 @@ func lead(ctx context.Context, pool *pgxpool.Pool, lock int64, logger *slog.Logg
 			return
 		case errors.As(err, &halted):
 			logger.Error("halted: see docs/operations.md", "error", err)
-			pause(ctx, 10*time.Second)
+			select {
+			case <-time.After(haltedPause):
+			case <-again:
+			case <-ctx.Done():
+			}
 		case err != nil:
 			logger.Warn("interrupted, trying again", "error", err)
 		}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/config-api/config-api/shared/config"
@@ -25,6 +26,8 @@ const (
 	// nearby is how far the new generation may be behind when the live
 	// projection is stopped for the flip.
 	nearby = 2000
+	// headTimeout bounds the question where the log ends.
+	headTimeout = 2 * time.Second
 )
 
 // rebuilder makes a new generation of the read tables while the live projection
@@ -32,13 +35,14 @@ const (
 type rebuilder struct {
 	store   *readmodel.Store
 	js      jetstream.JetStream
+	nc      *nats.Conn
 	logger  *slog.Logger
 	flipped func()        // is called when another generation is read
 	asked   chan struct{} // a rebuild was asked for here
 }
 
-func newRebuilder(store *readmodel.Store, js jetstream.JetStream, logger *slog.Logger, flipped func()) *rebuilder {
-	return &rebuilder{store: store, js: js, logger: logger, flipped: flipped, asked: make(chan struct{}, 1)}
+func newRebuilder(store *readmodel.Store, js jetstream.JetStream, nc *nats.Conn, logger *slog.Logger, flipped func()) *rebuilder {
+	return &rebuilder{store: store, js: js, nc: nc, logger: logger, flipped: flipped, asked: make(chan struct{}, 1)}
 }
 
 // ask has it look at once.
@@ -100,9 +104,20 @@ func (b *rebuilder) rebuild(ctx context.Context, r readmodel.Rebuild) error {
 	if err != nil {
 		return err
 	}
+	active, err := b.store.Checkpoint(ctx)
+	if err != nil {
+		return err
+	}
+	log, other, err := b.otherLog(ctx, active)
+	if err != nil {
+		return err
+	}
+	if other {
+		return b.takeOver(ctx, r, consumer, log)
+	}
 	var at readmodel.Checkpoint
 	if r.Fresh {
-		at, err = b.build(ctx, r, consumer)
+		at, err = b.build(ctx, r, consumer, active.Position)
 	} else {
 		at, err = b.store.CheckpointOf(ctx, r.Generation)
 	}
@@ -146,16 +161,37 @@ func (b *rebuilder) flip(ctx context.Context, r readmodel.Rebuild, in *intake, a
 	})
 }
 
-// build fills a new generation in bulk, up to what the active one had when it
-// began.
-func (b *rebuilder) build(ctx context.Context, r readmodel.Rebuild, consumer *feed.Durable) (readmodel.Checkpoint, error) {
-	active, err := b.store.Checkpoint(ctx)
-	if err != nil {
-		return active, err
+// otherLog reports whether the log is another one than what is read, because it
+// was recovered, and returns where it ends.
+func (b *rebuilder) otherLog(ctx context.Context, active readmodel.Checkpoint) (feed.Head, bool, error) {
+	tail, err := feed.ReadTail(ctx, b.js)
+	if err != nil || active.Position == 0 || tail.Epoch == active.Epoch {
+		return feed.Head{}, false, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, headTimeout)
+	defer cancel()
+	head, err := feed.RequestHead(ctx, b.nc)
+	return head, err == nil && head.Epoch != active.Epoch, err
+}
+
+// takeOver makes the tables those of another log.
+func (b *rebuilder) takeOver(ctx context.Context, r readmodel.Rebuild, consumer *feed.Durable, log feed.Head) error {
+	if !r.Fresh {
+		return &haltedError{fmt.Sprintf("generation %d is of another log than there is now: rebuild without naming a generation", r.Generation)}
+	}
+	at, err := b.build(ctx, r, consumer, log.Position)
+	if err != nil {
+		return err
+	}
+	return b.store.FlipTo(ctx, r, at, log.Epoch)
+}
+
+// build fills a new generation in bulk, up to a position at which a change set
+// ends.
+func (b *rebuilder) build(ctx context.Context, r readmodel.Rebuild, consumer *feed.Durable, to int64) (readmodel.Checkpoint, error) {
 	builder, err := b.store.Build(ctx, r.Generation)
 	if err != nil {
-		return active, err
+		return readmodel.Checkpoint{}, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -165,9 +201,9 @@ func (b *rebuilder) build(ctx context.Context, r readmodel.Rebuild, consumer *fe
 	go func() {
 		in := &intake{consumer: consumer}
 		err := in.reset(ctx, feed.Place{})
-		for err == nil && in.given.Position < active.Position {
+		for err == nil && in.given.Position < to {
 			var next batch
-			if next, err = in.next(ctx, active.Position); err == nil && len(next.events) > 0 {
+			if next, err = in.next(ctx, to); err == nil && len(next.events) > 0 {
 				select {
 				case batches <- next:
 				case <-ctx.Done():
@@ -187,19 +223,19 @@ func (b *rebuilder) build(ctx context.Context, r readmodel.Rebuild, consumer *fe
 				break
 			}
 			if err := builder.Add(ctx, next.epoch, next.events); err != nil {
-				return active, err
+				return builder.At(), err
 			}
 		case <-progress.C:
-			if err := b.store.RebuildProgress(ctx, builder.At().Position, active.Position); err != nil {
-				return active, err
+			if err := b.store.RebuildProgress(ctx, builder.At().Position, to); err != nil {
+				return builder.At(), err
 			}
 		}
 	}
 	if err := <-fetched; err != nil {
-		return active, err
+		return builder.At(), err
 	}
-	if err := b.store.RebuildProgress(ctx, builder.At().Position, active.Position); err != nil {
-		return active, err
+	if err := b.store.RebuildProgress(ctx, builder.At().Position, to); err != nil {
+		return builder.At(), err
 	}
 	return builder.Finish(ctx)
 }

@@ -65,7 +65,7 @@ func New(ctx context.Context, o Options, logger *slog.Logger) (*Service, error) 
 	s.store = readmodel.New(s.pool)
 	s.projector = &projector{store: s.store, js: s.js, nc: s.nc, logger: logger, flips: make(chan struct{}, 1)}
 	s.changelog = &changelog{store: s.store, js: s.js, logger: logger, values: o.LogValues}
-	s.rebuilder = newRebuilder(s.store, s.js, logger, s.projector.flip)
+	s.rebuilder = newRebuilder(s.store, s.js, s.nc, logger, s.projector.flip)
 	s.handler = s.routes()
 	return s, nil
 }
@@ -74,9 +74,9 @@ func New(ctx context.Context, o Options, logger *slog.Logger) (*Service, error) 
 // projectors one works; the others stand by.
 func (s *Service) Run(ctx context.Context) error {
 	var working sync.WaitGroup
-	working.Go(func() { lead(ctx, s.pool, projectorLock, s.logger, s.projector.run) })
-	working.Go(func() { lead(ctx, s.pool, changelogLock, s.logger, s.changelog.run) })
-	working.Go(func() { lead(ctx, s.pool, rebuildLock, s.logger, s.rebuilder.run) })
+	working.Go(func() { lead(ctx, s.pool, projectorLock, s.logger, s.projector.flips, s.projector.run) })
+	working.Go(func() { lead(ctx, s.pool, changelogLock, s.logger, nil, s.changelog.run) })
+	working.Go(func() { lead(ctx, s.pool, rebuildLock, s.logger, nil, s.rebuilder.run) })
 	working.Wait()
 	s.nc.Close()
 	s.pool.Close()

@@ -100,6 +100,27 @@ func (s *Service) history(c echo.Context) error {
 	})
 }
 
+// positionOf answers which position a time stands for.
+func (s *Service) positionOf(c echo.Context) error {
+	r, err := s.parseRead(c)
+	if err != nil {
+		return err
+	}
+	if r.time.IsZero() || c.QueryParam("at_position") != "" {
+		return config.Errorf(config.Invalid, "at is missing: use a time like 2026-11-23T08:00:00Z")
+	}
+	saw, err := s.tables(c, &r, func(context.Context, int64) (readmodel.Checkpoint, error) { return r.resolved, nil })
+	if err != nil {
+		return err
+	}
+	return c.JSON(http.StatusOK, struct {
+		At       time.Time `json:"at"`
+		Epoch    string    `json:"epoch"`
+		Position int64     `json:"position"`
+		Final    bool      `json:"final"`
+	}{r.time.UTC(), saw.Epoch, r.state(c, saw), r.final(saw)})
+}
+
 // audit answers who changed what, when and why: the log, newest first.
 func (s *Service) audit(c echo.Context) error {
 	q := readmodel.AuditQuery{

@@ -20,6 +20,7 @@ func (s *Service) routesV2(e *echo.Echo) {
 	namespace.GET("/schemas", s.listSchemas)
 	namespace.GET("/schemas/:pattern", s.getSchema)
 	e.GET("/v2/audit", s.audit)
+	e.GET("/v2/position", s.positionOf)
 	e.GET("/openapi.yaml", func(c echo.Context) error { return c.Blob(http.StatusOK, "application/yaml", api.OpenAPI) })
 	e.GET("/asyncapi.yaml", func(c echo.Context) error { return c.Blob(http.StatusOK, "application/yaml", api.AsyncAPI) })
 }

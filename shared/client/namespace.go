@@ -38,6 +38,21 @@ func (n *Namespace) List(ctx context.Context, prefix string, options ...ReadOpti
 	return pages[Config](ctx, n.client, n.path+"/configs", url.Values{"prefix": {prefix}}, options)
 }
 
+// ListPage reads one page of [Namespace.List]: up to limit configs, 1000 at most.
+// The token is that of the page before, or "". The first page of the present is
+// from the memory of the service that answers.
+func (n *Namespace) ListPage(ctx context.Context, prefix string, limit int, token string, options ...ReadOption) (Page, error) {
+	values := url.Values{"limit": {strconv.Itoa(limit)}}
+	for name, text := range map[string]string{"prefix": prefix, "page_token": token} {
+		if text != "" {
+			values.Set(name, text)
+		}
+	}
+	var answer Page
+	err := n.client.read(ctx, n.path+"/configs", values, options, &answer)
+	return answer, err
+}
+
 // History reads the events of a config, oldest first.
 func (n *Namespace) History(ctx context.Context, name string, options ...ReadOption) iter.Seq2[Event, error] {
 	return pages[Event](ctx, n.client, n.config(name)+"/history", nil, options)
@@ -185,27 +200,6 @@ func (c *Client) Audit(ctx context.Context, q AuditQuery, options ...ReadOption)
 		}
 	}
 	return pages[Event](ctx, c, "/v2/audit", values, options)
-}
-
-// Head reads the end of the log.
-func (c *Client) Head(ctx context.Context) (Head, error) {
-	var answer Head
-	err := c.read(ctx, "/v2/log/head", nil, nil, &answer)
-	return answer, err
-}
-
-// Verify has the service check the chain of hashes; zeros are the ends of the
-// log.
-func (c *Client) Verify(ctx context.Context, from, to int64) (Verification, error) {
-	values := url.Values{}
-	for name, position := range map[string]int64{"from": from, "to": to} {
-		if position > 0 {
-			values.Set(name, strconv.FormatInt(position, 10))
-		}
-	}
-	var answer Verification
-	err := c.read(ctx, "/v2/log/verify", values, nil, &answer)
-	return answer, err
 }
 
 // pages yields the items of a list, page after page of one state.

@@ -25,6 +25,14 @@ type Config struct {
 // Decode stores the value in what v points to, as json.Unmarshal does.
 func (c Config) Decode(v any) error { return json.Unmarshal(c.Value, v) }
 
+// Page is a part of a list.
+type Page struct {
+	Items    []Config `json:"items"`
+	Next     string   `json:"next_page_token"` // "" on the last page
+	Position int64    `json:"position"`        // of the state that it shows
+	Final    bool     `json:"final"`
+}
+
 // Event is one change, as history, diff, audit and watch show it.
 type Event struct {
 	Type      config.EventType `json:"type"`
@@ -160,6 +168,7 @@ type Schema struct {
 // Head is the end of the log.
 type Head struct {
 	Epoch      string    `json:"epoch"`
+	Origin     string    `json:"origin"` // what the chain of hashes begins with
 	Position   int64     `json:"position"`
 	RecordedAt time.Time `json:"recorded_at"`
 	Hash       string    `json:"hash"` // of the chain, hex

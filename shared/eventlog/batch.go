@@ -20,10 +20,10 @@ import (
 // wait.
 const (
 	beginSQL = `begin isolation level read committed`
-	lockSQL  = `select epoch::text, origin::text, began, position, greatest(recorded_at + interval '1 microsecond', clock_timestamp()), hash,
+	lockSQL  = `select epoch::text, origin::text, position, greatest(recorded_at + interval '1 microsecond', clock_timestamp()), hash,
 			recorded_at - clock_timestamp()
 		from eventstore.log_head for update`
-	knownSQL = `select command_id::text, request_hash, outcome from eventstore.commands
+	knownSQL = `select command_id::text, request_hash, outcome, (select epoch::text from eventstore.log_head) from eventstore.commands
 		where command_id = any($1::text[]::uuid[])`
 	statesSQL = `select k.namespace, k.name, e.version, e.position, e.type, e.schema_version, e.data
 		from unnest($1::text[], $2::text[]) as k (namespace, name)
@@ -181,13 +181,14 @@ func (l *Log) load(ctx context.Context, conn *pgx.Conn, batch []*pending, doubt 
 }
 
 func (s *batchState) scanKnown(rows pgx.Rows) error {
-	var id string
+	var id, epoch string
 	var hash, outcome []byte
-	_, err := pgx.ForEachRow(rows, []any{&id, &hash, &outcome}, func() error {
+	_, err := pgx.ForEachRow(rows, []any{&id, &hash, &outcome, &epoch}, func() error {
 		known := knownCommand{requestHash: config.Hash(hash)}
 		if err := json.Unmarshal(outcome, &known.outcome); err != nil {
 			return err
 		}
+		known.outcome.Epoch = epoch // it may have changed since
 		s.known[id] = known
 		return nil
 	})

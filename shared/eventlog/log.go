@@ -87,8 +87,6 @@ func (l *Log) Appended() <-chan struct{} { return l.appended }
 // Head is the end of the log: its last event, or position 0 of an empty log.
 type Head struct {
 	config.LogID
-	// Began is where the log was when its epoch began: 0 for the first.
-	Began      int64
 	Position   int64
 	RecordedAt time.Time
 	Hash       config.Hash
@@ -97,7 +95,7 @@ type Head struct {
 // Token is the head's position as a token.
 func (h Head) Token() config.Token { return config.Token{Epoch: h.Epoch, Position: h.Position} }
 
-const headColumns = `epoch::text, origin::text, began, position, recorded_at, hash`
+const headColumns = `epoch::text, origin::text, position, recorded_at, hash`
 
 // Head returns the end of the log as committed.
 func (l *Log) Head(ctx context.Context) (Head, error) {
@@ -123,7 +121,7 @@ func (l *Log) HashAt(ctx context.Context, position int64) (config.Hash, error) {
 func scanHead(row pgx.Row, more ...any) (Head, error) {
 	var h Head
 	var hash []byte
-	if err := row.Scan(append([]any{&h.Epoch, &h.Origin, &h.Began, &h.Position, &h.RecordedAt, &hash}, more...)...); err != nil {
+	if err := row.Scan(append([]any{&h.Epoch, &h.Origin, &h.Position, &h.RecordedAt, &hash}, more...)...); err != nil {
 		return Head{}, err
 	}
 	h.RecordedAt = h.RecordedAt.UTC()

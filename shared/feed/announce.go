@@ -64,9 +64,7 @@ func Listen[T Applied | Served](nc *nats.Conn, subject string, f func(T)) error 
 
 // Head is the end of the log, as a command service answers it to others.
 type Head struct {
-	Epoch string `json:"epoch"`
-	// Began is where the log was when the epoch began.
-	Began      int64     `json:"began"`
+	Epoch      string    `json:"epoch"`
 	Position   int64     `json:"position"`
 	RecordedAt time.Time `json:"recorded_at"`
 	Error      string    `json:"error,omitempty"` // why it can't be told, or what is wrong with the relay

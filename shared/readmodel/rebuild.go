@@ -244,14 +244,44 @@ func (s *Store) Flip(ctx context.Context, r Rebuild, catchUp func(active Checkpo
 		if _, err := tx.Exec(ctx, `update readmodel.active set generation = $1`, fresh.Generation); err != nil {
 			return fmt.Errorf("flip: %w", err)
 		}
-		ended, err := tx.Exec(ctx, `update readmodel.rebuild set state = 'done', done = $1, total = $1, finished_at = clock_timestamp()
-			where generation = $2 and state = 'running'`, fresh.Position, r.Generation)
-		if err != nil {
+		return finish(ctx, tx, r, fresh)
+	})
+}
+
+// finish notes that a rebuild is done.
+func finish(ctx context.Context, tx pgx.Tx, r Rebuild, at Checkpoint) error {
+	ended, err := tx.Exec(ctx, `update readmodel.rebuild set state = 'done', done = $1, total = $1, finished_at = clock_timestamp()
+		where generation = $2 and state = 'running'`, at.Position, r.Generation)
+	if err != nil {
+		return fmt.Errorf("flip: %w", err)
+	}
+	if ended.RowsAffected() == 0 {
+		return ErrCancelled
+	}
+	return nil
+}
+
+// FlipTo is Flip to a generation that is of another log than the active one, so
+// that there is nothing to compare it with. The change log goes on with the
+// events that the other log did not have. The error can be [ErrCancelled].
+func (s *Store) FlipTo(ctx context.Context, r Rebuild, fresh Checkpoint, epoch string) error {
+	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `set local statement_timeout = 0`); err != nil {
 			return fmt.Errorf("flip: %w", err)
 		}
-		if ended.RowsAffected() == 0 {
-			return ErrCancelled
+		var old int64
+		if err := tx.QueryRow(ctx, `select generation from readmodel.active for update`).Scan(&old); err != nil {
+			return fmt.Errorf("flip: %w", err)
 		}
-		return nil
+		const sql = `update readmodel.changelog set epoch = $1, position = least(position, coalesce(
+			(select min(position) - 1 from $history h where not exists (
+				select from readmodel.history_%d o where o.position = h.position and o.event_id = h.event_id)), $2))`
+		if _, err := tx.Exec(ctx, fmt.Sprintf(tables(fresh.Generation, sql), old), epoch, fresh.Position); err != nil {
+			return fmt.Errorf("flip: %w", err)
+		}
+		if _, err := tx.Exec(ctx, `update readmodel.active set generation = $1`, fresh.Generation); err != nil {
+			return fmt.Errorf("flip: %w", err)
+		}
+		return finish(ctx, tx, r, fresh)
 	})
 }

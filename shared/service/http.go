@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,14 +20,15 @@ import (
 const requestIDKey = "request_id"
 
 // NewEcho returns an echo with what every service has: request ids, the access
-// log, the error table, recovery from panics and the limit of bodies.
-func NewEcho(logger *slog.Logger) *echo.Echo {
+// log, the error table, recovery from panics and the limit of bodies, but for
+// the routes that are named.
+func NewEcho(logger *slog.Logger, unlimited ...string) *echo.Echo {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
 	e.IPExtractor = echo.ExtractIPDirect() // else a header names the client
 	e.HTTPErrorHandler = handleError(logger)
 	e.JSONSerializer = exactJSON{}
-	e.Use(requestID, access(logger), recovered, limited, segments)
+	e.Use(requestID, access(logger), recovered, limited(unlimited), segments)
 	return e
 }
 
@@ -116,14 +118,19 @@ func recovered(next echo.HandlerFunc) echo.HandlerFunc {
 
 // limited refuses a body that is too large: before it is read if its length is
 // announced, else while it is.
-func limited(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		r := c.Request()
-		if r.ContentLength > config.MaxBodySize {
-			return BodyError(&http.MaxBytesError{Limit: config.MaxBodySize})
+func limited(except []string) echo.MiddlewareFunc {
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			if slices.Contains(except, c.Path()) {
+				return next(c)
+			}
+			r := c.Request()
+			if r.ContentLength > config.MaxBodySize {
+				return BodyError(&http.MaxBytesError{Limit: config.MaxBodySize})
+			}
+			r.Body = http.MaxBytesReader(c.Response(), r.Body, config.MaxBodySize)
+			return next(c)
 		}
-		r.Body = http.MaxBytesReader(c.Response(), r.Body, config.MaxBodySize)
-		return next(c)
 	}
 }
 

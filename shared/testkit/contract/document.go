@@ -115,6 +115,18 @@ func (d *document) check(request *http.Request, got Answer) error {
 	if media == nil {
 		return fmt.Errorf("the Content-Type %s is not documented", mediaType)
 	}
+	if mediaType == "application/x-ndjson" { // the schema is that of a line
+		for line := range strings.Lines(got.Body) {
+			value, err := jsonschema.UnmarshalJSON(strings.NewReader(line))
+			if err == nil {
+				err = d.matches(media.Schema.Ref, value)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 	var body any = got.Body
 	if strings.HasSuffix(mediaType, "json") {
 		if body, err = jsonschema.UnmarshalJSON(strings.NewReader(got.Body)); err != nil {

@@ -88,8 +88,27 @@ func logs(t *testing.T, s *space) {
 	if !strings.HasSuffix(part.Header.Get("Config-Position"), ":"+number(position+1)) {
 		t.Errorf("verified to %d under Config-Position %s", position+1, part.Header.Get("Config-Position"))
 	}
+	feed := s.get(t, "/v2/log/feed?limit=2&from_position="+number(position-1)).is(t, 200)
+	feed.lists(t, "/items", "/sequence", number(position), number(position+1))
+	feed.has(t, "/items/1/subject", "config.events."+s.ns+".b", "/items/1/event/hash", events.at("/items/1/hash"), "/items/1/event/data", events.at("/items/1/data"),
+		"/items/1/headers/Config-Position/0", number(position+1))
+
+	export := s.get(t, "/v2/log/export").is(t, 200)
+	lines := strings.Split(strings.TrimSuffix(export.Body, "\n"), "\n")
+	if want := export.Header.Get("Config-Position"); want != head.at("/epoch")+":"+number(len(lines)-1) {
+		t.Errorf("an export of %d lines of %s", len(lines), want)
+	}
+	if want := `"origin":"` + head.at("/origin") + `"`; !strings.Contains(lines[0], want) || !strings.Contains(lines[position], events.at("/items/0/hash")) {
+		t.Errorf("an export with the header %s, without %s; line %d is %s", lines[0], want, position, lines[position])
+	}
+	s.Do(t, "POST", "/v2/log/import", export.Body, "Content-Type", "application/x-ndjson").problem(t, 409, config.Conflict)
+	s.Do(t, "POST", "/v2/log/import", "hello", "Content-Type", "application/x-ndjson").problem(t, 400, config.Invalid)
+	s.Do(t, "POST", "/v2/log/recover", `{"epoch":"0191f3a2-7f4e-7c11-9d53-2b8f6c1e0a55"}`).problem(t, 412, config.PreconditionFailed)
+	s.Do(t, "POST", "/v2/log/recover", `{}`).problem(t, 412, config.PreconditionFailed)
+	s.Do(t, "POST", "/v2/log/recover", `{"force":true}`).problem(t, 400, config.Invalid, "/force")
+
 	for _, query := range []string{
-		"verify?from=0", "verify?from=x", "verify?to=-1", "verify?from=2&to=1", "verify?from=999999999999",
+		"feed?from_position=-1", "feed?limit=1001", "verify?from=0", "verify?from=x", "verify?to=-1", "verify?from=2&to=1", "verify?from=999999999999",
 		"events?from_position=-1", "events?from_position=x", "events?limit=0", "events?limit=1001",
 	} {
 		s.get(t, "/v2/log/"+query).problem(t, 400, config.Invalid)

@@ -54,6 +54,12 @@ func oneConfigInTime(t *testing.T, s *space) {
 		t.Helper()
 		return s.get(t, "configs/a?at="+strings.ReplaceAll(instant, "+", "%2B"))
 	}
+	s.get(t, "/v2/position?at="+second.at("/updated_at")).is(t, 200).has(t, "/position", second.at("/position"), "/final", "true")
+	s.get(t, "/v2/position?at=2001-01-01T00:00:00Z").is(t, 200).has(t, "/position", "0", "/final", "true", "/at", "2001-01-01T00:00:00Z")
+	s.get(t, "/v2/position?at=2101-01-01T00:00:00Z").is(t, 200).has(t, "/final", "false")
+	for _, query := range []string{"", "?at=yesterday", "?at_position=1"} {
+		s.get(t, "/v2/position"+query).problem(t, 400, config.Invalid)
+	}
 	moved := func(write Answer, by time.Duration, zone *time.Location) string {
 		instant, err := time.Parse(time.RFC3339Nano, write.at("/updated_at"))
 		if err != nil {
