@@ -22,10 +22,6 @@ const (
 	SchemaDeleted EventType = "ConfigSchemaDeleted"
 )
 
-// SchemaVersion is the version of the event encoding that this program writes.
-// It reads every version up to it.
-const SchemaVersion = 1
-
 // Hash is a SHA-256 digest.
 type Hash [sha256.Size]byte
 
@@ -98,12 +94,13 @@ func (e *UnknownEventError) Error() string {
 	return fmt.Sprintf("event type %q with schema version %d is newer than this program (which knows up to %d): upgrade it", e.Type, e.SchemaVersion, SchemaVersion)
 }
 
-// Payload decodes Data. The error is an [*UnknownEventError] for a type or
+// Payload decodes Data, of whatever schema version. The error is an [*UnknownEventError] for a type or
 // schema version that this program does not know. An old_value of JSON null
 // reads as none.
 func (e *Event) Payload() (Payload, error) {
-	if e.SchemaVersion < 1 || e.SchemaVersion > SchemaVersion {
-		return Payload{}, &UnknownEventError{e.Type, e.SchemaVersion}
+	text, err := upcastWith(upcasts, e.Type, e.SchemaVersion, e.Data)
+	if err != nil {
+		return Payload{}, err
 	}
 	var data struct {
 		Value        Value `json:"value"`
@@ -115,7 +112,7 @@ func (e *Event) Payload() (Payload, error) {
 	default:
 		return Payload{}, &UnknownEventError{e.Type, e.SchemaVersion}
 	}
-	if err := json.Unmarshal(e.Data, &data); err != nil {
+	if err := json.Unmarshal(text, &data); err != nil {
 		return Payload{}, fmt.Errorf("data of event %d: %w", e.Position, err)
 	}
 	if e.Type == ValueDeleted || e.Type == SchemaDeleted {
