@@ -268,6 +268,7 @@ func (v *view) apply(s *state, all []changes) (*state, error) {
 		if err != nil {
 			return nil, err
 		}
+		row.Keep()
 		v.rows.Set(key(row.Namespace, row.Name), &row)
 	}
 	last := &events[len(events)-1]

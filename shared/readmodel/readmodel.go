@@ -71,6 +71,14 @@ type Row struct {
 	CorrelationID   string
 }
 
+// Keep makes the row independent of the message that it came in, whose memory its
+// texts may share: for who keeps rows for long.
+func (r *Row) Keep() {
+	for _, text := range []*string{&r.Namespace, &r.Name, &r.UpdatedBy, &r.Reason, &r.CorrelationID} {
+		*text = strings.Clone(*text)
+	}
+}
+
 // Entry is an event as the history has it; its Row is the config after it.
 type Entry struct {
 	Row
