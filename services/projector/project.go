@@ -171,10 +171,10 @@ func (p *projector) project(ctx context.Context) error {
 }
 
 // flipped returns [errFlipped] if another generation is read than that of the
-// checkpoint.
+// checkpoint, or parked names of it came back.
 func (p *projector) flipped(ctx context.Context, checkpoint readmodel.Checkpoint) error {
 	active, err := p.store.Checkpoint(ctx)
-	if err == nil && active.Generation != checkpoint.Generation {
+	if err == nil && (active.Generation != checkpoint.Generation || active.Revision != checkpoint.Revision) {
 		return errFlipped
 	}
 	return err
@@ -220,13 +220,30 @@ func (p *projector) apply(ctx context.Context, from readmodel.Checkpoint, epoch 
 	if errors.As(err, &unknown) {
 		return from, &haltedError{fmt.Sprintf("after position %d: %v", from.Position, err)}
 	}
+	if err == nil && to.Revision != from.Revision {
+		p.tellParked(ctx, from.Position)
+	}
 	return to, err
+}
+
+// tellParked logs the names that were parked after a position.
+func (p *projector) tellParked(ctx context.Context, after int64) {
+	parked, err := p.store.Parked(ctx)
+	if err != nil {
+		p.logger.Warn("parked names can't be read", "error", err)
+	}
+	for _, n := range parked {
+		if n.Position > after {
+			p.logger.Error("name parked: see \"A name is parked\" in docs/operations.md",
+				"namespace", n.Namespace, "config_name", n.Name, "position", n.Position, "reason", n.Reason)
+		}
+	}
 }
 
 func (p *projector) announce(checkpoint readmodel.Checkpoint) {
 	// Who misses it hears the next one within a second.
 	_ = feed.Announce(p.nc, feed.AppliedSubject, feed.Applied{
-		Epoch: checkpoint.Epoch, Position: checkpoint.Position, Generation: checkpoint.Generation,
+		Epoch: checkpoint.Epoch, Position: checkpoint.Position, Generation: checkpoint.Generation, Revision: checkpoint.Revision,
 	})
 }
 

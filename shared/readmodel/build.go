@@ -59,12 +59,9 @@ func (b *Builder) Add(ctx context.Context, epoch string, events []config.Event) 
 	if err := follows(b.at, epoch, events); err != nil {
 		return err
 	}
-	entries := make([]Entry, len(events))
-	for i := range events {
-		var err error
-		if entries[i], err = EntryOf(&events[i]); err != nil {
-			return err
-		}
+	entries, wait, fresh, err := sortEvents(events, b.at.Parked, nil)
+	if err != nil {
+		return err
 	}
 	rows := pgx.CopyFromSlice(len(entries), func(i int) ([]any, error) {
 		e := &entries[i]
@@ -83,15 +80,18 @@ func (b *Builder) Add(ctx context.Context, epoch string, events []config.Event) 
 		}, nil
 	})
 	// A snapshot is of a moment between change sets: that of each set's end.
-	var snapshots pgx.Batch
+	var pipeline pgx.Batch
+	if err := queueWaiting(&pipeline, b.generation, wait); err != nil {
+		return err
+	}
 	for i := range entries {
 		b.fold(&entries[i])
 		if e := &entries[i]; e.Position == e.Commit {
-			b.takeSnapshots(&snapshots, e.Namespace, e.Position)
+			b.takeSnapshots(&pipeline, e.Namespace, e.Position)
 		}
 	}
 	table := pgx.Identifier{"readmodel", fmt.Sprintf("history_%d", b.generation)}
-	err := pgx.BeginFunc(ctx, b.store.pool, func(tx pgx.Tx) error {
+	err = pgx.BeginFunc(ctx, b.store.pool, func(tx pgx.Tx) error {
 		// It need not be on disk before the end: see Finish.
 		if _, err := tx.Exec(ctx, `set local synchronous_commit = off`); err != nil {
 			return err
@@ -99,13 +99,22 @@ func (b *Builder) Add(ctx context.Context, epoch string, events []config.Event) 
 		if _, err := tx.CopyFrom(ctx, table, historyColumns, rows); err != nil {
 			return err
 		}
-		return tx.SendBatch(ctx, &snapshots).Close()
+		return tx.SendBatch(ctx, &pipeline).Close()
 	})
 	if err != nil {
 		return fmt.Errorf("copy events %d to %d: %w", events[0].Position, events[len(events)-1].Position, err)
 	}
 	last := &events[len(events)-1]
-	b.at = Checkpoint{Generation: b.generation, Epoch: epoch, Position: last.Position, Hash: last.Hash, RecordedAt: last.RecordedAt}
+	parked := b.at.Parked
+	for _, w := range wait {
+		if w.reason != "" {
+			parked = parked.With(Parked{Namespace: w.event.Namespace, Name: w.event.Name, Position: w.event.Position})
+		}
+	}
+	b.at = Checkpoint{
+		Generation: b.generation, Epoch: epoch, Position: last.Position, Hash: last.Hash, RecordedAt: last.RecordedAt,
+		Revision: b.at.Revision + int64(fresh), Parked: parked,
+	}
 	return nil
 }
 
@@ -186,8 +195,8 @@ func (b *Builder) Finish(ctx context.Context) (Checkpoint, error) {
 		if b.at.Position == 0 { // index_generation has made the checkpoint of the beginning
 			return nil
 		}
-		_, err := tx.Exec(ctx, `update readmodel.checkpoint set epoch = $2, position = $3, hash = $4, recorded_at = $5 where generation = $1`,
-			b.generation, b.at.Epoch, b.at.Position, b.at.Hash[:], b.at.RecordedAt)
+		_, err := tx.Exec(ctx, `update readmodel.checkpoint set epoch = $2, position = $3, hash = $4, recorded_at = $5, revision = $6 where generation = $1`,
+			b.generation, b.at.Epoch, b.at.Position, b.at.Hash[:], b.at.RecordedAt, b.at.Revision)
 		return err
 	})
 	if err != nil {
@@ -197,5 +206,6 @@ func (b *Builder) Finish(ctx context.Context) (Checkpoint, error) {
 	if _, err := b.store.pool.Exec(ctx, fmt.Sprintf(`analyze readmodel.current_%[1]d, readmodel.history_%[1]d, readmodel.snapshot_%[1]d`, b.generation)); err != nil {
 		return Checkpoint{}, fmt.Errorf("finish generation %d: %w", b.generation, err)
 	}
+	b.at.Parked = nil // a checkpoint of a generation has none
 	return b.at, nil
 }
