@@ -154,7 +154,7 @@ func checkFeed(t *testing.T, d *daemon, events []config.Event, epoch string) {
 			t.Fatal(err)
 		}
 		e, of, err := feed.Decode(msg.Data())
-		if err != nil || of != epoch || meta.Sequence.Stream != uint64(e.Position) {
+		if err != nil || of.Epoch != epoch || meta.Sequence.Stream != uint64(e.Position) {
 			t.Fatalf("message %d: event %d of epoch %s, %v", meta.Sequence.Stream, e.Position, of, err)
 		}
 		if diff := gocmp.Diff(events[i], e); diff != "" {

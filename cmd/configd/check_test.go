@@ -94,7 +94,8 @@ func TestCheckFindsFaults(t *testing.T) {
 	}{
 		"a row of the history is gone": {
 			`create table kept as select * from readmodel.history_1 where position = 5; delete from readmodel.history_1 where position = 5`,
-			`insert into readmodel.history_1 table kept; drop table kept`, []string{"I5", "I9"},
+			`insert into readmodel.history_1 table kept; drop table kept`,
+			[]string{"I5", "I9"},
 		},
 		"a row of the history was changed": {
 			`update readmodel.history_1 set actor = 'eve' where position = 14`, `update readmodel.history_1 set actor = 'ann' where position = 14`,
@@ -102,15 +103,18 @@ func TestCheckFindsFaults(t *testing.T) {
 		},
 		"the log was changed": {
 			`create table kept as select * from eventstore.events where position = 5; update eventstore.events set reason = 'x' where position = 5`,
-			`update eventstore.events set reason = (select reason from kept) where position = 5; drop table kept`, []string{"I2", "I4", "I5"},
+			`update eventstore.events set reason = (select reason from kept) where position = 5; drop table kept`,
+			[]string{"I2", "I4", "I5"},
 		},
 		"a change set was torn": {
 			`create table kept as select * from eventstore.events where position = 12; update eventstore.events set command_id = gen_random_uuid() where position = 12`,
-			`update eventstore.events set command_id = (select command_id from kept) where position = 12; drop table kept`, []string{"I1", "I2", "I4"},
+			`update eventstore.events set command_id = (select command_id from kept) where position = 12; drop table kept`,
+			[]string{"I1", "I2", "I4"},
 		},
 		"a version was left out": {
 			`update eventstore.events set version = 7 where position = 10`,
-			`update eventstore.events set version = 3 where position = 10`, []string{"I2", "I3", "I4", "I5", "I9"},
+			`update eventstore.events set version = 3 where position = 10`,
+			[]string{"I2", "I3", "I4", "I5", "I9"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -223,14 +223,13 @@ func (s *batchState) scanSchemas(rows pgx.Rows) error {
 	_, err := pgx.ForEachRow(rows, []any{&e.Namespace, &e.Name, &e.Version, &e.Position, &e.Type, &e.SchemaVersion, &e.Data}, func() error {
 		state, err := config.State{}.Apply(&e)
 		var unknown *config.UnknownEventError
-		if errors.As(err, &unknown) {
-			s.unknown[streamKey{namespace: e.Namespace}] = unknown // its values can't be checked
+		switch {
+		case err == nil:
+			s.putSchema(e.Namespace, e.Name, state)
+		case errors.As(err, &unknown):
+			s.unknown[streamKey{namespace: e.Namespace}] = unknown // values can't be checked
 		}
-		if err != nil {
-			return nil
-		}
-		s.putSchema(e.Namespace, e.Name, state)
-		return nil
+		return nil // one that says nothing is none
 	})
 	return err
 }

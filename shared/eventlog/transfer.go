@@ -63,7 +63,7 @@ func (l *Log) Import(ctx context.Context, origin string, want config.Hash, event
 			}
 			return []any{
 				e.Position, e.Namespace, e.Name, e.Version, [16]byte(id), string(e.Type), e.SchemaVersion, e.Commit, [16]byte(command),
-				e.Actor, e.Reason, e.CorrelationID, e.RequestID, e.RecordedAt, []byte(e.Data), e.Hash[:],
+				e.Actor, e.Reason, e.CorrelationID, e.RequestID, e.RecordedAt, e.Data, e.Hash[:],
 			}, nil
 		}))
 		if err != nil {
