@@ -96,9 +96,9 @@ func queueOf(ctx context.Context, tx pgx.Tx, generation int64, namespace, name s
 
 // tryOne applies one event, or returns the reason why it can't be.
 func tryOne(ctx context.Context, tx pgx.Tx, generation int64, e *config.Event) (reason string, err error) {
-	entry, unreadable := EntryOf(e)
-	if unreadable != nil {
-		return unreadable.Error(), nil
+	entry, err := EntryOf(e)
+	if err != nil {
+		return err.Error(), nil //nolint:nilerr // the error is the reason
 	}
 	err = applyOne(ctx, tx, generation, &entry)
 	if reason, own := rowReason(err); own {
