@@ -124,6 +124,8 @@ func (r *relay) lead(ctx context.Context) error {
 		return err
 	}
 	defer pg.Unlock(context.WithoutCancel(ctx), conn, relayLock)
+	ctx, cancel := feed.WhileConnected(ctx, r.js.Conn())
+	defer cancel()
 	at, log, err := r.findPlace(ctx)
 	if err != nil {
 		return err
@@ -150,7 +152,7 @@ func (r *relay) lead(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	}
-	return nil
+	return context.Cause(ctx)
 }
 
 // check makes sure, while there is nothing to publish, that the lock is still
