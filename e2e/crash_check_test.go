@@ -79,14 +79,16 @@ func checkSystem(t *testing.T, on target, requests []string) []config.Event {
 	for _, q := range on.queries {
 		checkMemory(t, q, fold)
 	}
-	checkOverHTTP(t, on, requests)
+	for _, fault := range overHTTP(t, on, requests) {
+		t.Error(fault)
+	}
 	return events
 }
 
 type streamName struct{ namespace, name string }
 
-// checkOverHTTP is what configctl check does.
-func checkOverHTTP(t *testing.T, on target, requests []string) {
+// overHTTP is what configctl check does, and returns what it finds.
+func overHTTP(t *testing.T, on target, requests []string) (faults []string) {
 	t.Helper()
 	api, err := client.New(on.api)
 	if err != nil {
@@ -106,9 +108,10 @@ func checkOverHTTP(t *testing.T, on target, requests []string) {
 	}
 	for _, r := range report.Results {
 		if !r.Holds() {
-			t.Errorf("%s (%s) does not hold: %d faults, %v", r.Invariant, r.Says, r.Count, r.Faults)
+			faults = append(faults, fmt.Sprintf("%s (%s) does not hold: %d faults, %v", r.Invariant, r.Says, r.Count, r.Faults))
 		}
 	}
+	return faults
 }
 
 func readLog(t *testing.T, log *eventlog.Log) []config.Event {
