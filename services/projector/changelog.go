@@ -100,7 +100,8 @@ func (l *changelog) listen(ctx context.Context, done config.Token) error {
 
 func (l *changelog) write(ctx context.Context, e *config.Event) error {
 	p, err := e.Payload()
-	if err != nil {
+	var unknown *config.UnknownEventError
+	if errors.As(err, &unknown) {
 		return &haltedError{err.Error()}
 	}
 	attributes := []slog.Attr{
@@ -112,6 +113,9 @@ func (l *changelog) write(ctx context.Context, e *config.Event) error {
 	attributes = append(attributes,
 		slog.Int64("version", e.Version), slog.Int64("position", e.Position), slog.String("actor", e.Actor),
 		slog.String("reason", e.Reason), slog.Time("timestamp", e.RecordedAt))
+	if err != nil { // its name is parked
+		attributes = append(attributes, slog.String("error", err.Error()))
+	}
 	l.logger.LogAttrs(ctx, slog.LevelInfo, "config changed", attributes...)
 	return nil
 }

@@ -29,7 +29,14 @@ type projection struct {
 	Feed        int64   `json:"feed_position"`
 	Lag         int64   `json:"lag"` // events of the feed that are not applied
 	Consumer    string  `json:"consumer"`
+	// Parked are the first names that are parked, and ParkedNames is how many
+	// there are.
+	ParkedNames int                `json:"parked_names"`
+	Parked      []readmodel.Parked `json:"parked"`
 }
+
+// maxParked is how many parked names are listed.
+const maxParked = 100
 
 func (s *Service) getProjections(c echo.Context) error {
 	ctx := c.Request().Context()
@@ -51,6 +58,11 @@ func (s *Service) getProjections(c echo.Context) error {
 		Name: projectionName, State: "running", Generation: checkpoint.Generation, Epoch: checkpoint.Epoch,
 		Position: checkpoint.Position, Feed: last, Lag: max(last-checkpoint.Position, 0), Consumer: consumerOf(checkpoint.Generation),
 	}
+	parked, err := s.store.Parked(ctx)
+	if err != nil {
+		return err
+	}
+	answer.ParkedNames, answer.Parked = len(parked), parked[:min(len(parked), maxParked)]
 	for _, g := range generations {
 		answer.Generations = append(answer.Generations, g.Generation)
 	}
@@ -128,6 +140,48 @@ func (s *Service) postRebuild(c echo.Context) error {
 	}
 	s.rebuilder.ask()
 	return c.JSON(http.StatusAccepted, statusOf(r, time.Now()))
+}
+
+// postRetry tries parked names again: all, or the one that is named.
+func (s *Service) postRetry(c echo.Context) error {
+	if err := s.named(c); err != nil {
+		return err
+	}
+	body, err := io.ReadAll(c.Request().Body)
+	if err != nil {
+		return service.BodyError(err)
+	}
+	var request struct {
+		Namespace string `json:"namespace"`
+		Name      string `json:"name"`
+	}
+	if len(body) > 0 {
+		if err := service.DecodeJSON(body, &request); err != nil {
+			return err
+		}
+		if (request.Namespace == "") != (request.Name == "") {
+			return config.Errorf(config.Invalid, "namespace and name are both needed; without both all parked names are tried")
+		}
+	}
+	ctx := c.Request().Context()
+	names := []readmodel.Parked{{Namespace: request.Namespace, Name: request.Name}}
+	if request.Name == "" {
+		if names, err = s.store.Parked(ctx); err != nil {
+			return err
+		}
+	}
+	items := []readmodel.Retried{}
+	for _, n := range names {
+		done, err := s.store.Retry(ctx, n.Namespace, n.Name)
+		if err != nil {
+			return err
+		}
+		s.logger.Info("parked name tried again", "request_id", service.RequestID(c), "namespace", n.Namespace, "config_name", n.Name,
+			"applied", done.Applied, "position", done.Position, "reason", done.Reason)
+		items = append(items, done)
+	}
+	s.projector.flip() // it announces the new set
+	return c.JSON(http.StatusOK, map[string]any{"items": items})
 }
 
 func (s *Service) getRebuild(c echo.Context) error {

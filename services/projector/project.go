@@ -142,12 +142,12 @@ func (p *projector) project(ctx context.Context) error {
 			held.reset(checkpoint)
 			continue
 		}
-		if events, last := held.whole(); events != nil {
+		if events := held.whole(); events != nil {
 			if checkpoint, err = p.apply(ctx, checkpoint, held.at.Epoch, events); err != nil {
 				return errors.Join(err, p.flipped(ctx, checkpoint))
 			}
 			failpoint.Hit("apply-after-commit")
-			_ = last.Ack() // a hint: the checkpoint is what counts
+			_ = held.last.Ack() // a hint: the checkpoint is what counts
 		}
 		p.update(func(s *status) { s.Halted = "" })
 		p.announce(checkpoint)
@@ -173,10 +173,10 @@ func (p *projector) project(ctx context.Context) error {
 }
 
 // flipped returns [errFlipped] if another generation is read than that of the
-// checkpoint.
+// checkpoint, or parked names of it came back.
 func (p *projector) flipped(ctx context.Context, checkpoint readmodel.Checkpoint) error {
 	active, err := p.store.Checkpoint(ctx)
-	if err == nil && active.Generation != checkpoint.Generation {
+	if err == nil && (active.Generation != checkpoint.Generation || active.Revision != checkpoint.Revision) {
 		return errFlipped
 	}
 	return err
@@ -222,25 +222,43 @@ func (p *projector) apply(ctx context.Context, from readmodel.Checkpoint, epoch 
 	if errors.As(err, &unknown) {
 		return from, &haltedError{fmt.Sprintf("after position %d: %v", from.Position, err)}
 	}
+	if err == nil && to.Revision != from.Revision {
+		p.tellParked(ctx, from.Position)
+	}
 	return to, err
+}
+
+// tellParked logs the names that were parked after a position.
+func (p *projector) tellParked(ctx context.Context, after int64) {
+	parked, err := p.store.Parked(ctx)
+	if err != nil {
+		p.logger.Warn("parked names can't be read", "error", err)
+	}
+	for _, n := range parked {
+		if n.Position > after {
+			p.logger.Error("name parked: see \"A name is parked\" in docs/operations.md",
+				"namespace", n.Namespace, "config_name", n.Name, "position", n.Position, "reason", n.Reason)
+		}
+	}
 }
 
 func (p *projector) announce(checkpoint readmodel.Checkpoint) {
 	// Who misses it hears the next one within a second.
 	_ = feed.Announce(p.nc, feed.AppliedSubject, feed.Applied{
-		Epoch: checkpoint.Epoch, Position: checkpoint.Position, Generation: checkpoint.Generation,
+		Epoch: checkpoint.Epoch, Position: checkpoint.Position, Generation: checkpoint.Generation, Revision: checkpoint.Revision,
 	})
 }
 
 // held are events that were delivered and are not applied: at least those of a
 // change set that is not whole yet.
 type held struct {
-	at       feed.Place // the end of the messages, or of what was applied
-	messages []feed.Message
+	at     feed.Place // the end of the events, or of what was applied
+	events []config.Event
+	last   *feed.Message // that came, to be acknowledged
 }
 
 func (h *held) reset(checkpoint readmodel.Checkpoint) {
-	h.at, h.messages = placeOf(checkpoint), nil
+	h.at, h.events = placeOf(checkpoint), nil
 }
 
 func placeOf(c readmodel.Checkpoint) feed.Place { return feed.Place{Token: c.Token(), Hash: c.Hash} }
@@ -248,7 +266,8 @@ func placeOf(c readmodel.Checkpoint) feed.Place { return feed.Place{Token: c.Tok
 // take adds messages, dropping those that it had, and reports whether they
 // follow: false means that the consumer must be reset.
 func (h *held) take(messages []feed.Message) (bool, error) {
-	for _, m := range messages {
+	for i := range messages {
+		m := &messages[i]
 		switch next := h.at.Position + 1; {
 		case m.Position < next:
 			continue
@@ -258,26 +277,23 @@ func (h *held) take(messages []feed.Message) (bool, error) {
 		if err := h.at.Next(&m.Event, m.LogID); err != nil {
 			return false, &haltedError{err.Error()}
 		}
-		h.messages = append(h.messages, m)
+		h.events, h.last = append(h.events, m.Event), m
 	}
 	return true, nil
 }
 
-// whole takes out what ends with a whole change set, and the last message of
-// it; nil if there is no whole one yet.
-func (h *held) whole() ([]config.Event, *feed.Message) { return h.wholeUpTo(math.MaxInt64) }
+// whole takes out what ends with a whole change set; nil if there is no whole one
+// yet.
+func (h *held) whole() []config.Event { return h.wholeUpTo(math.MaxInt64) }
 
 // wholeUpTo is whole of what is not after a position.
-func (h *held) wholeUpTo(position int64) ([]config.Event, *feed.Message) {
-	for n := len(h.messages); n > 0; n-- {
-		if last := h.messages[n-1]; last.Position == last.Commit && last.Position <= position {
-			events := make([]config.Event, n)
-			for i := range events {
-				events[i] = h.messages[i].Event
-			}
-			h.messages = h.messages[n:]
-			return events, &last
+func (h *held) wholeUpTo(position int64) []config.Event {
+	for n := len(h.events); n > 0; n-- {
+		if last := &h.events[n-1]; last.Position == last.Commit && last.Position <= position {
+			events := h.events[:n:n]
+			h.events = h.events[n:]
+			return events
 		}
 	}
-	return nil, nil
+	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -196,7 +197,6 @@ func (b *rebuilder) build(ctx context.Context, r readmodel.Rebuild, consumer *fe
 		return readmodel.Checkpoint{}, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	// What comes next is fetched and decoded while this is copied.
 	batches := make(chan batch)
 	fetched := make(chan error, 1)
@@ -215,6 +215,11 @@ func (b *rebuilder) build(ctx context.Context, r readmodel.Rebuild, consumer *fe
 		}
 		close(batches)
 		fetched <- err
+	}()
+	defer func() {
+		cancel()
+		for range batches { // until nothing is fetched any more
+		}
 	}()
 	progress := time.NewTicker(progressEvery)
 	defer progress.Stop()
@@ -275,7 +280,8 @@ func (in *intake) reset(ctx context.Context, to feed.Place) error {
 // next returns whole change sets up to a position, about rebuildBatch events at
 // most; none when nothing has come for a while.
 func (in *intake) next(ctx context.Context, to int64) (batch, error) {
-	for len(in.held.messages) < rebuildBatch && in.held.at.Position < to {
+	in.held.events = slices.Grow(in.held.events, rebuildBatch)
+	for len(in.held.events) < rebuildBatch && in.held.at.Position < to {
 		messages, err := in.consumer.Fetch(ctx, fetchWait)
 		if err != nil {
 			return batch{}, err
@@ -303,7 +309,7 @@ func (in *intake) next(ctx context.Context, to int64) (batch, error) {
 		return batch{}, err
 	}
 	epoch := in.held.at.Epoch
-	events, _ := in.held.wholeUpTo(to)
+	events := in.held.wholeUpTo(to)
 	if len(events) == 0 {
 		// Nothing came although there is more: somebody may have moved it.
 		return batch{}, in.reset(ctx, in.given)

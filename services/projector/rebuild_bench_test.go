@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/config-api/config-api/shared/config"
@@ -80,7 +81,7 @@ func rowsOf(b *testing.B, events []config.Event) (history, current [][]any) {
 		}
 		row := []any{e.Namespace, e.Name, []byte(e.Value), e.Version, e.Position, e.Deleted, e.UpdatedAt, e.UpdatedBy, e.Reason, e.CorrelationID}
 		last[[2]string{e.Namespace, e.Name}] = row
-		history = append(history, append(row[:len(row):len(row)], string(e.Type), []byte(e.OldValue), e.Commit, e.RequestID, e.EventID, e.CommandID))
+		history = append(history, append(row[:len(row):len(row)], string(e.Type), []byte(e.OldValue), e.Commit, e.RequestID, [16]byte(uuid.MustParse(e.EventID)), [16]byte(uuid.MustParse(e.CommandID))))
 	}
 	for _, row := range last {
 		current = append(current, row)

@@ -92,6 +92,7 @@ func (s *Service) routes() http.Handler {
 	e.POST("/v2/projections/:name/rebuild", s.postRebuild)
 	e.GET("/v2/projections/:name/rebuild", s.getRebuild)
 	e.DELETE("/v2/projections/:name/rebuild", s.deleteRebuild)
+	e.POST("/v2/projections/:name/parked/retry", s.postRetry)
 	service.Health(e,
 		service.Check{Name: "readmodel", Run: func(ctx context.Context) error {
 			if _, err := s.store.Checkpoint(ctx); err != nil {

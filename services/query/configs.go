@@ -5,7 +5,9 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -41,6 +43,18 @@ type page[T any] struct {
 	Next     string `json:"next_page_token,omitempty"`
 	Position int64  `json:"position"`
 	Final    bool   `json:"final"`
+	// Parked are the names that are left out because they are parked.
+	Parked []string `json:"parked,omitempty"`
+}
+
+// leaveOut notes the parked names that would be in the list.
+func (p *page[T]) leaveOut(parked *readmodel.ParkedNames, namespace, prefix string) {
+	for _, n := range parked.In(namespace, p.Position) {
+		if strings.HasPrefix(n.Name, prefix) && n.Name >= firstName {
+			p.Parked = append(p.Parked, n.Name)
+		}
+	}
+	slices.Sort(p.Parked)
 }
 
 // cursor is what a page token holds: where the next page begins, and the state
@@ -104,9 +118,9 @@ func (s *Service) getConfig(c echo.Context) error {
 		if err != nil {
 			return err
 		}
-		row, ok := now.get(namespace, name)
-		if !ok {
-			row = &readmodel.Row{Namespace: namespace, Name: name}
+		row, err := now.get(namespace, name)
+		if err != nil {
+			return err
 		}
 		return answerRow(c, row, nil)
 	}
@@ -187,8 +201,11 @@ func (s *Service) listConfigs(c echo.Context) error {
 		answer.Final = k.Final
 	}
 	for i := range rows[:min(limit, len(rows))] {
-		answer.Items = append(answer.Items, itemOf(&rows[i]))
+		if saw.Parked.Find(namespace, rows[i].Name, answer.Position) == nil {
+			answer.Items = append(answer.Items, itemOf(&rows[i]))
+		}
 	}
+	answer.leaveOut(saw.Parked, namespace, prefix)
 	if len(rows) > limit {
 		next.Epoch, next.Position, next.Final, next.Name = saw.Epoch, answer.Position, answer.Final, rows[limit-1].Name
 		answer.Next = next.String()
@@ -212,6 +229,7 @@ func (s *Service) listNow(c echo.Context, r *read, namespace, prefix, kind strin
 		answer.Items = append(answer.Items, itemOf(row))
 		return true
 	})
+	answer.leaveOut(now.parked, namespace, prefix)
 	return answerPage(c, answer, now.epoch)
 }
 

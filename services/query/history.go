@@ -3,6 +3,7 @@ package query
 import (
 	"context"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -191,6 +192,7 @@ type diffAnswer struct {
 	Truncated bool         `json:"events_truncated"`
 	Position  int64        `json:"position"`
 	Final     bool         `json:"final"`
+	Parked    []string     `json:"parked,omitempty"` // names that are left out
 }
 
 // diff answers what differs in a namespace between two instants, each a time or
@@ -238,7 +240,14 @@ func (s *Service) diff(c echo.Context) error {
 		Truncated: len(d.Events) > maxLimit, Final: to.final(saw),
 	}
 	answer.Position = answer.To
+	for _, n := range saw.Parked.In(namespace, answer.To) {
+		answer.Parked = append(answer.Parked, n.Name)
+	}
+	slices.Sort(answer.Parked)
 	for _, pair := range d.Changes {
+		if slices.Contains(answer.Parked, pair.After.Name) {
+			continue
+		}
 		if one, differs := differ(pair.Before, pair.After); differs {
 			answer.Changes = append(answer.Changes, one)
 		}

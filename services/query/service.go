@@ -92,7 +92,7 @@ func New(ctx context.Context, o Options, logger *slog.Logger) (*Service, error) 
 	s.view = &view{store: s.store, js: js, logger: logger, changed: s.changed, remade: make(chan struct{}, 1)}
 	err = feed.Listen(s.nc, feed.AppliedSubject, func(a feed.Applied) {
 		s.announced.Store(&config.Token{Epoch: a.Epoch, Position: a.Position})
-		s.view.heard(a.Generation)
+		s.view.heard(a.Generation, a.Revision)
 	})
 	if err != nil {
 		return nil, err

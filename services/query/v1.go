@@ -64,8 +64,11 @@ func (s *Service) getV1(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	row, ok := now.get(config.DefaultNamespace, name)
-	if !ok || row.Deleted {
+	row, err := now.get(config.DefaultNamespace, name)
+	if err != nil {
+		return err
+	}
+	if row.Version == 0 || row.Deleted {
 		return errNotFoundV1
 	}
 	return text(c, now.token(), row.Value)

@@ -37,6 +37,7 @@ type state struct {
 	hash       config.Hash // of the event at position
 	recordedAt time.Time
 	rows       *btree.Map[string, *readmodel.Row] // by key, deleted ones too
+	parked     *readmodel.ParkedNames             // whose rows are not what they should be
 	superseded chan struct{}                      // closed when there is a newer state
 }
 
@@ -45,12 +46,22 @@ func (s *state) token() config.Token { return config.Token{Epoch: s.epoch, Posit
 // key orders the rows by namespace, then name. A '/' is in neither.
 func key(namespace, name string) string { return namespace + "/" + name }
 
-func (s *state) get(namespace, name string) (*readmodel.Row, bool) {
-	return s.rows.Get(key(namespace, name))
+// get returns a config, or one of version 0 if it was never there. The error is
+// [config.Parked].
+func (s *state) get(namespace, name string) (*readmodel.Row, error) {
+	if parked := s.parked.Find(namespace, name, s.position); parked != nil {
+		return nil, parked.Error()
+	}
+	row, ok := s.rows.Get(key(namespace, name))
+	if !ok {
+		return &readmodel.Row{Namespace: namespace, Name: name}, nil
+	}
+	return row, nil
 }
 
 // list calls f with the live configs of a namespace whose names have the prefix
-// and come after a name, in order, until f returns false.
+// and come after a name, in order, until f returns false. It leaves out what is
+// parked.
 func (s *state) list(namespace, prefix, after string, f func(*readmodel.Row) bool) {
 	start := namespace + "/" + max(prefix, firstName)
 	if after >= prefix {
@@ -60,7 +71,7 @@ func (s *state) list(namespace, prefix, after string, f func(*readmodel.Row) boo
 		if !strings.HasPrefix(k, namespace+"/"+prefix) {
 			return false
 		}
-		return row.Deleted || f(row)
+		return row.Deleted || s.parked.Find(row.Namespace, row.Name, s.position) != nil || f(row)
 	})
 }
 
@@ -79,6 +90,7 @@ type view struct {
 
 	rows       *btree.Map[string, *readmodel.Row] // of run alone; states have copies of it
 	generation atomic.Int64                       // of the read tables that were loaded
+	revision   atomic.Int64                       // of what was parked in them
 	remade     chan struct{}                      // another generation is read now
 	current    atomic.Pointer[state]              // nil until the first load
 	problem    atomic.Pointer[error]              // why the state is not kept fresh, if so
@@ -163,9 +175,10 @@ var (
 	errBehind = errors.New("the read tables are behind")
 )
 
-// heard is called with the generation that a projector works on.
-func (v *view) heard(generation int64) {
-	if loaded := v.generation.Load(); generation == 0 || loaded == 0 || generation == loaded {
+// heard is called with the generation that a projector works on, and the revision
+// of its set of parked names.
+func (v *view) heard(generation, revision int64) {
+	if loaded := v.generation.Load(); generation == 0 || loaded == 0 || generation == loaded && revision == v.revision.Load() {
 		return
 	}
 	select {
@@ -240,17 +253,18 @@ func (v *view) load(ctx context.Context) (*state, error) {
 	}
 	s := &state{
 		epoch: checkpoint.Epoch, position: checkpoint.Position, hash: checkpoint.Hash, recordedAt: checkpoint.RecordedAt,
-		rows: rows.Copy(), superseded: make(chan struct{}),
+		rows: rows.Copy(), parked: checkpoint.Parked, superseded: make(chan struct{}),
 	}
 	if old := v.current.Load(); old != nil && old.epoch == s.epoch && old.position > s.position {
 		// What was served never goes back. Of the same tables the feed goes on
 		// from there; others are waited for.
-		if v.generation.Load() != checkpoint.Generation {
+		if v.generation.Load() != checkpoint.Generation || v.revision.Load() != checkpoint.Revision {
 			return nil, errBehind
 		}
 		return old, nil
 	}
 	v.generation.Store(checkpoint.Generation)
+	v.revision.Store(checkpoint.Revision)
 	v.rows = rows
 	v.publish(s, nil)
 	v.logger.Info("view loaded", "position", s.position, "names", rows.Len())
@@ -263,19 +277,33 @@ func (v *view) apply(s *state, all []changes) (*state, error) {
 	for _, c := range all {
 		events = append(events, c.events...)
 	}
+	last := events[len(events)-1]
+	parked, applied := s.parked, events[:0]
 	for i := range events {
-		row, err := readmodel.RowOf(&events[i])
-		if err != nil {
+		e := &events[i]
+		if parked.Find(e.Namespace, e.Name, e.Position) != nil {
+			continue // it waits behind another
+		}
+		row, err := readmodel.RowOf(e)
+		var unknown *config.UnknownEventError
+		if errors.As(err, &unknown) {
 			return nil, err
 		}
+		if err != nil { // as the projector does
+			parked = parked.With(readmodel.Parked{
+				Namespace: e.Namespace, Name: e.Name, Position: e.Position, Events: 1, Reason: err.Error(), Since: e.RecordedAt,
+			})
+			continue
+		}
+		row.Keep()
 		v.rows.Set(key(row.Namespace, row.Name), &row)
+		applied = append(applied, *e)
 	}
-	last := &events[len(events)-1]
 	next := &state{
 		epoch: all[len(all)-1].epoch, position: last.Position, hash: last.Hash, recordedAt: last.RecordedAt,
-		rows: v.rows.Copy(), superseded: make(chan struct{}),
+		rows: v.rows.Copy(), parked: parked, superseded: make(chan struct{}),
 	}
-	v.publish(next, events)
+	v.publish(next, applied)
 	return next, nil
 }
 

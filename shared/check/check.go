@@ -72,6 +72,9 @@ func Run(ctx context.Context, c *client.Client, o Options) (*Report, error) {
 		return nil, fmt.Errorf("the end of the log: %w", err)
 	}
 	w.head, w.until = head, head.Position
+	if err := w.park(ctx); err != nil {
+		return nil, err
+	}
 	for i, reader := range o.Readers {
 		if err := w.remember(ctx, i, reader); err != nil {
 			return nil, fmt.Errorf("query service %d: %w", i+1, err)

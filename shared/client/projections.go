@@ -21,6 +21,41 @@ type Projection struct {
 	Feed        int64   `json:"feed_position"`
 	Lag         int64   `json:"lag"`
 	Consumer    string  `json:"consumer"`
+	// Parked are the first names with an event that can't be applied, and
+	// ParkedNames is how many there are.
+	ParkedNames int      `json:"parked_names"`
+	Parked      []Parked `json:"parked"`
+}
+
+// Parked is a name whose events wait, since one of them can't be applied.
+type Parked struct {
+	Namespace string    `json:"namespace"`
+	Name      string    `json:"name"`
+	Position  int64     `json:"position"` // of that event
+	Events    int64     `json:"events"`   // that wait: it and those behind it
+	Reason    string    `json:"reason"`
+	Since     time.Time `json:"since"`
+}
+
+// Retried is what trying a parked name again did.
+type Retried struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	Applied   int64  `json:"applied"`  // events
+	Position  int64  `json:"position"` // of the event that still can't be applied; 0 if none
+	Reason    string `json:"reason"`
+}
+
+// RetryParked tries the events of a parked name again, or with two empty texts
+// those of all.
+func (c *Client) RetryParked(ctx context.Context, namespace, name string) ([]Retried, error) {
+	members := map[string]any{}
+	if namespace != "" || name != "" {
+		members["namespace"], members["name"] = namespace, name
+	}
+	var answer struct{ Items []Retried }
+	err := c.write(ctx, http.MethodPost, "/v2/projections/current/parked/retry", members, nil, &answer)
+	return answer.Items, err
 }
 
 // Projections reads how far the read tables are.

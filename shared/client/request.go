@@ -57,6 +57,7 @@ var (
 	ErrNotFound           error = codeError(config.NotFound)
 	ErrGone               error = codeError(config.Gone)
 	ErrConflict           error = codeError(config.Conflict)
+	ErrParked             error = codeError(config.Parked)
 	ErrPreconditionFailed error = codeError(config.PreconditionFailed)
 	ErrEpochMismatch      error = codeError(config.EpochMismatch)
 	ErrKeyReused          error = codeError(config.KeyReused)

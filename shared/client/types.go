@@ -31,6 +31,7 @@ type Page struct {
 	Next     string   `json:"next_page_token"` // "" on the last page
 	Position int64    `json:"position"`        // of the state that it shows
 	Final    bool     `json:"final"`
+	Parked   []string `json:"parked"` // names that are left out, since an event of them can't be applied
 }
 
 // Event is one change, as history, diff, audit and watch show it.

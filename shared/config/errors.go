@@ -15,6 +15,7 @@ const (
 	NotFound           Code = "not-found"              // never existed, or not at the instant asked for
 	Gone               Code = "gone"                   // existed and is deleted
 	Conflict           Code = "conflict"               // the state of other things forbids it
+	Parked             Code = "parked"                 // an event of the name can't be applied
 	PreconditionFailed Code = "precondition-failed"    // an expected version does not hold
 	EpochMismatch      Code = "epoch-mismatch"         // a position token of another log
 	KeyReused          Code = "idempotency-key-reused" // the same key with another request

@@ -78,6 +78,9 @@ type batchState struct {
 	states  map[streamKey]config.State
 	schemas map[string][]config.Schema // by namespace; nil when not enforced
 	changed map[string]bool            // namespaces with events of this batch
+	// unknown are the streams whose last event only a newer program can read; one
+	// without a name is a namespace, of which a schema is such.
+	unknown map[streamKey]*config.UnknownEventError
 }
 
 // tryBatch runs the batch in one transaction on a connection of its own, and
@@ -143,6 +146,7 @@ func (l *Log) load(ctx context.Context, conn *pgx.Conn, batch []*pending, doubt 
 		states:  map[streamKey]config.State{},
 		schemas: map[string][]config.Schema{},
 		changed: map[string]bool{},
+		unknown: map[streamKey]*config.UnknownEventError{},
 	}
 	var keyed, namespaces, names []string
 	for _, p := range batch {
@@ -203,8 +207,16 @@ func (s *batchState) scanStates(rows pgx.Rows) error {
 	var e config.Event
 	_, err := pgx.ForEachRow(rows, []any{&key.namespace, &key.name, &e.Version, &e.Position, &e.Type, &e.SchemaVersion, &e.Data}, func() error {
 		state, err := config.State{}.Apply(&e)
+		var unknown *config.UnknownEventError
+		switch {
+		case errors.As(err, &unknown):
+			s.unknown[key] = unknown
+		case err != nil:
+			// What it was can't be read. It can be set, and then it can.
+			state = config.State{Version: e.Version, Position: e.Position}
+		}
 		s.states[key] = state
-		return err
+		return nil
 	})
 	return err
 }
@@ -213,8 +225,12 @@ func (s *batchState) scanSchemas(rows pgx.Rows) error {
 	var e config.Event
 	_, err := pgx.ForEachRow(rows, []any{&e.Namespace, &e.Name, &e.Version, &e.Position, &e.Type, &e.SchemaVersion, &e.Data}, func() error {
 		state, err := config.State{}.Apply(&e)
+		var unknown *config.UnknownEventError
+		if errors.As(err, &unknown) {
+			s.unknown[streamKey{namespace: e.Namespace}] = unknown // its values can't be checked
+		}
 		if err != nil {
-			return err
+			return nil
 		}
 		s.putSchema(e.Namespace, e.Name, state)
 		return nil
@@ -270,6 +286,9 @@ func (s *batchState) decide(batch []*pending, check func([]config.Schema, config
 			p.err = config.Errorf(config.Conflict, "namespace %s has changed meanwhile: try again", namespace)
 			continue
 		}
+		if p.err = s.readable(&p.cmd.Set); p.err != nil {
+			continue
+		}
 		p.events, p.err = config.Decide(&p.cmd.Set, s.present(namespace, check))
 		if p.err != nil {
 			continue
@@ -281,6 +300,24 @@ func (s *batchState) decide(batch []*pending, check func([]config.Schema, config
 		events = append(events, p.events...)
 	}
 	return events, nil
+}
+
+// readable refuses a change of what only a newer program can read, rather than to
+// write over it.
+func (s *batchState) readable(set *config.ChangeSet) error {
+	if len(s.unknown) == 0 {
+		return nil
+	}
+	keys := []streamKey{{namespace: set.Namespace}}
+	for _, c := range set.Changes {
+		keys = append(keys, streamKey{set.Namespace, c.Name})
+	}
+	for _, key := range keys {
+		if unknown := s.unknown[key]; unknown != nil {
+			return config.Errorf(config.Unavailable, "namespace %s can't be changed by this service: %v", set.Namespace, unknown)
+		}
+	}
+	return nil
 }
 
 // record gives the events of p their places in the log and makes its outcome.

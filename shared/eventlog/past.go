@@ -77,9 +77,13 @@ func (l *Log) states(ctx context.Context, namespace string, names []string, posi
 	}
 	states := make(map[string]config.State, len(names))
 	var e config.Event
-	_, err = pgx.ForEachRow(rows, []any{&e.Name, &e.Version, &e.Position, &e.Type, &e.SchemaVersion, &e.Data}, func() (err error) {
-		states[e.Name], err = config.State{}.Apply(&e)
-		return err
+	_, err = pgx.ForEachRow(rows, []any{&e.Name, &e.Version, &e.Position, &e.Type, &e.SchemaVersion, &e.Data}, func() error {
+		state, err := config.State{}.Apply(&e)
+		if err != nil {
+			return config.Errorf(config.Conflict, "%s in %s can't be read as of version %d: %v", e.Name, namespace, e.Version, err)
+		}
+		states[e.Name] = state
+		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("states: %w", err)

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"strings"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/config-api/config-api/shared/config"
@@ -50,8 +51,18 @@ func (l *Log) Import(ctx context.Context, origin string, want config.Hash, event
 				refused = err // Postgres tells only of a COPY that failed
 				return nil, err
 			}
+			id, err := uuid.Parse(e.ID) // as texts they would cost as much as all the rest
+			if err != nil {
+				refused = config.Errorf(config.Invalid, "event %d has the id %q, which is no UUID", e.Position, e.ID)
+				return nil, refused
+			}
+			command, err := uuid.Parse(e.CommandID)
+			if err != nil {
+				refused = config.Errorf(config.Invalid, "event %d has the command id %q, which is no UUID", e.Position, e.CommandID)
+				return nil, refused
+			}
 			return []any{
-				e.Position, e.Namespace, e.Name, e.Version, e.ID, string(e.Type), e.SchemaVersion, e.Commit, e.CommandID,
+				e.Position, e.Namespace, e.Name, e.Version, [16]byte(id), string(e.Type), e.SchemaVersion, e.Commit, [16]byte(command),
 				e.Actor, e.Reason, e.CorrelationID, e.RequestID, e.RecordedAt, []byte(e.Data), e.Hash[:],
 			}, nil
 		}))

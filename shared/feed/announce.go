@@ -27,6 +27,9 @@ type Applied struct {
 	Position int64  `json:"position"`
 	// Generation of the read tables; another one than before was made anew.
 	Generation int64 `json:"generation,omitempty"`
+	// Revision of the generation's set of parked names; another one than before
+	// is another set.
+	Revision int64 `json:"revision,omitempty"`
 }
 
 // Served says how far a query service's memory is, after each change and every

@@ -69,6 +69,16 @@ func Code(err error) string {
 	return ""
 }
 
+// Message returns what the server says is wrong, without a value, or "" if err did
+// not come from it.
+func Message(err error) string {
+	var pgErr *pgconn.PgError
+	if errors.As(err, &pgErr) {
+		return pgErr.Message
+	}
+	return ""
+}
+
 // IsUnavailable reports whether err means that the server can't be used now: it
 // is down, starting, stopping, out of connections or disk, read only, or the
 // connection broke. The statement may be tried again later; after a broken

@@ -21,7 +21,8 @@ import (
 // checkpoint in the tables is not from, or another generation has become the
 // active one, nothing changes and the error is [ErrFenced]. An event that this
 // program does not understand is a [*config.UnknownEventError], and nothing
-// changes either.
+// changes either. One that can't be applied for another reason of its own parks
+// its name.
 func (s *Store) Apply(ctx context.Context, from Checkpoint, epoch string, events []config.Event) (Checkpoint, error) {
 	return s.apply(ctx, from, epoch, events, true)
 }
@@ -35,31 +36,42 @@ func (s *Store) apply(ctx context.Context, from Checkpoint, epoch string, events
 	if err := follows(from, epoch, events); err != nil {
 		return from, err
 	}
-	entries := make([]Entry, len(events))
-	for i := range events {
-		var err error
-		if entries[i], err = EntryOf(&events[i]); err != nil {
-			return from, err
-		}
+	parked, err := parkedNames(ctx, s.pool, from)
+	if err != nil {
+		return from, fmt.Errorf("parked names: %w", err)
 	}
 	last := &events[len(events)-1]
-	to := Checkpoint{Generation: from.Generation, Epoch: epoch, Position: last.Position, Hash: last.Hash, RecordedAt: last.RecordedAt}
-	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		due, err := apply(ctx, tx, from, to, entries, s.snapshotEvery, active)
+	var refused map[int64]string
+	for {
+		entries, wait, fresh, err := sortEvents(events, parked, refused)
 		if err != nil {
-			return err
+			return from, err
 		}
-		err = takeSnapshots(ctx, tx, to, due)
-		failpoint.Hit("apply-before-commit")
-		return err
-	})
-	if errors.Is(err, ErrFenced) {
-		return from, ErrFenced
-	}
-	if err != nil {
+		to := Checkpoint{Generation: from.Generation, Epoch: epoch, Position: last.Position, Hash: last.Hash, RecordedAt: last.RecordedAt, Revision: from.Revision}
+		if fresh > 0 {
+			to.Revision++
+		}
+		err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+			due, err := apply(ctx, tx, from, to, entries, wait, s.snapshotEvery, active)
+			if err != nil {
+				return err
+			}
+			err = takeSnapshots(ctx, tx, to, due)
+			failpoint.Hit("apply-before-commit")
+			return err
+		})
+		switch _, own := rowReason(err); {
+		case err == nil:
+			return to, nil
+		case errors.Is(err, ErrFenced):
+			return from, ErrFenced
+		case own && refused == nil:
+			if refused, err = s.refusals(ctx, from.Generation, entries); err == nil && len(refused) > 0 {
+				continue
+			}
+		}
 		return from, fmt.Errorf("apply events %d to %d: %w", events[0].Position, last.Position, err)
 	}
-	return to, nil
 }
 
 func follows(from Checkpoint, epoch string, events []config.Event) error {
@@ -82,7 +94,7 @@ func follows(from Checkpoint, epoch string, events []config.Event) error {
 
 // apply moves the checkpoint and writes the rows, and returns the namespaces
 // whose next snapshot is due.
-func apply(ctx context.Context, tx pgx.Tx, from, to Checkpoint, entries []Entry, snapshotEvery int64, active bool) (due []string, err error) {
+func apply(ctx context.Context, tx pgx.Tx, from, to Checkpoint, entries []Entry, wait []waiting, snapshotEvery int64, active bool) (due []string, err error) {
 	fenced := false
 	var pipeline pgx.Batch
 	if active { // and stays so until the transaction ends: see Flip
@@ -95,15 +107,18 @@ func apply(ctx context.Context, tx pgx.Tx, from, to Checkpoint, entries []Entry,
 			return err
 		})
 	}
-	pipeline.Queue(`update readmodel.checkpoint set epoch = $3, position = $4, hash = $5, recorded_at = $6
-		where generation = $1 and position = $2 and epoch = $7`,
-		from.Generation, from.Position, to.Epoch, to.Position, to.Hash[:], to.RecordedAt, from.Epoch,
+	pipeline.Queue(`update readmodel.checkpoint set epoch = $3, position = $4, hash = $5, recorded_at = $6, revision = $8
+		where generation = $1 and position = $2 and epoch = $7 and revision = $9`,
+		from.Generation, from.Position, to.Epoch, to.Position, to.Hash[:], to.RecordedAt, from.Epoch, to.Revision, from.Revision,
 	).Exec(func(moved pgconn.CommandTag) error {
 		if fenced = fenced || moved.RowsAffected() == 0; fenced {
 			return ErrFenced
 		}
 		return nil
 	})
+	if err := queueWaiting(&pipeline, from.Generation, wait); err != nil {
+		return nil, err
+	}
 	pipeline.Queue(tables(from.Generation, insertHistorySQL), historyArrays(entries)...)
 	pipeline.Queue(tables(from.Generation, upsertCurrentSQL), currentArrays(latestOf(entries))...)
 	pipeline.Queue(tables(from.Generation, countPendingSQL), append(pendingArrays(entries), snapshotEvery)...).Query(func(rows pgx.Rows) (err error) {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/config-api/config-api/shared/config"
@@ -58,35 +59,62 @@ func (b *Builder) Add(ctx context.Context, epoch string, events []config.Event) 
 	if err := follows(b.at, epoch, events); err != nil {
 		return err
 	}
-	entries := make([]Entry, len(events))
-	for i := range events {
-		var err error
-		if entries[i], err = EntryOf(&events[i]); err != nil {
-			return err
-		}
+	entries, wait, fresh, err := sortEvents(events, b.at.Parked, nil)
+	if err != nil {
+		return err
 	}
 	rows := pgx.CopyFromSlice(len(entries), func(i int) ([]any, error) {
 		e := &entries[i]
+		// As texts they would cost as much as all the rest.
+		eventID, err := uuid.Parse(e.EventID)
+		if err != nil {
+			return nil, fmt.Errorf("id of event %d: %w", e.Position, err)
+		}
+		commandID, err := uuid.Parse(e.CommandID)
+		if err != nil {
+			return nil, fmt.Errorf("command id of event %d: %w", e.Position, err)
+		}
 		return []any{
 			e.Namespace, e.Name, []byte(e.Value), e.Version, e.Position, e.Deleted, e.UpdatedAt, e.UpdatedBy, e.Reason, e.CorrelationID,
-			string(e.Type), []byte(e.OldValue), e.Commit, e.RequestID, e.EventID, e.CommandID,
+			string(e.Type), []byte(e.OldValue), e.Commit, e.RequestID, [16]byte(eventID), [16]byte(commandID),
 		}, nil
 	})
-	table := pgx.Identifier{"readmodel", fmt.Sprintf("history_%d", b.generation)}
-	if _, err := b.store.pool.CopyFrom(ctx, table, historyColumns, rows); err != nil {
-		return fmt.Errorf("copy events %d to %d: %w", events[0].Position, events[len(events)-1].Position, err)
-	}
 	// A snapshot is of a moment between change sets: that of each set's end.
+	var pipeline pgx.Batch
+	if err := queueWaiting(&pipeline, b.generation, wait); err != nil {
+		return err
+	}
 	for i := range entries {
 		b.fold(&entries[i])
 		if e := &entries[i]; e.Position == e.Commit {
-			if err := b.takeSnapshots(ctx, e.Namespace, e.Position); err != nil {
-				return err
-			}
+			b.takeSnapshots(&pipeline, e.Namespace, e.Position)
 		}
 	}
+	table := pgx.Identifier{"readmodel", fmt.Sprintf("history_%d", b.generation)}
+	err = pgx.BeginFunc(ctx, b.store.pool, func(tx pgx.Tx) error {
+		// It need not be on disk before the end: see Finish.
+		if _, err := tx.Exec(ctx, `set local synchronous_commit = off`); err != nil {
+			return err
+		}
+		if _, err := tx.CopyFrom(ctx, table, historyColumns, rows); err != nil {
+			return err
+		}
+		return tx.SendBatch(ctx, &pipeline).Close()
+	})
+	if err != nil {
+		return fmt.Errorf("copy events %d to %d: %w", events[0].Position, events[len(events)-1].Position, err)
+	}
 	last := &events[len(events)-1]
-	b.at = Checkpoint{Generation: b.generation, Epoch: epoch, Position: last.Position, Hash: last.Hash, RecordedAt: last.RecordedAt}
+	parked := b.at.Parked
+	for _, w := range wait {
+		if w.reason != "" {
+			parked = parked.With(Parked{Namespace: w.event.Namespace, Name: w.event.Name, Position: w.event.Position})
+		}
+	}
+	b.at = Checkpoint{
+		Generation: b.generation, Epoch: epoch, Position: last.Position, Hash: last.Hash, RecordedAt: last.RecordedAt,
+		Revision: b.at.Revision + int64(fresh), Parked: parked,
+	}
 	return nil
 }
 
@@ -103,10 +131,10 @@ func (b *Builder) fold(e *Entry) {
 }
 
 // takeSnapshots does what countPendingSQL and takeSnapshotSQL do.
-func (b *Builder) takeSnapshots(ctx context.Context, namespace string, position int64) error {
+func (b *Builder) takeSnapshots(batch *pgx.Batch, namespace string, position int64) {
 	p := b.pending[namespace]
 	if p.events < max(p.names, b.store.snapshotEvery) || p.bytes < p.size {
-		return nil
+		return
 	}
 	var live []Row
 	size := int64(0)
@@ -117,14 +145,10 @@ func (b *Builder) takeSnapshots(ctx context.Context, namespace string, position 
 		}
 	}
 	args := append([]any{namespace, position}, snapshotArrays(live, size <= maxSnapshotSize)...)
-	_, err := b.store.pool.Exec(ctx, tables(b.generation, `insert into $snapshot
+	batch.Queue(tables(b.generation, `insert into $snapshot
 		(namespace, position, names, "values", versions, positions, updated_at, updated_by, reasons, correlation_ids)
 		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`), args...)
-	if err != nil {
-		return fmt.Errorf("snapshot of %s: %w", namespace, err)
-	}
 	*p = pendingSnapshot{names: int64(len(live)), size: size}
-	return nil
 }
 
 // snapshotArrays are nulls for what would be too large, or is nothing.
@@ -171,8 +195,8 @@ func (b *Builder) Finish(ctx context.Context) (Checkpoint, error) {
 		if b.at.Position == 0 { // index_generation has made the checkpoint of the beginning
 			return nil
 		}
-		_, err := tx.Exec(ctx, `update readmodel.checkpoint set epoch = $2, position = $3, hash = $4, recorded_at = $5 where generation = $1`,
-			b.generation, b.at.Epoch, b.at.Position, b.at.Hash[:], b.at.RecordedAt)
+		_, err := tx.Exec(ctx, `update readmodel.checkpoint set epoch = $2, position = $3, hash = $4, recorded_at = $5, revision = $6 where generation = $1`,
+			b.generation, b.at.Epoch, b.at.Position, b.at.Hash[:], b.at.RecordedAt, b.at.Revision)
 		return err
 	})
 	if err != nil {
@@ -182,5 +206,6 @@ func (b *Builder) Finish(ctx context.Context) (Checkpoint, error) {
 	if _, err := b.store.pool.Exec(ctx, fmt.Sprintf(`analyze readmodel.current_%[1]d, readmodel.history_%[1]d, readmodel.snapshot_%[1]d`, b.generation)); err != nil {
 		return Checkpoint{}, fmt.Errorf("finish generation %d: %w", b.generation, err)
 	}
+	b.at.Parked = nil // a checkpoint of a generation has none
 	return b.at, nil
 }

@@ -3,6 +3,7 @@ package readmodel
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -88,10 +89,14 @@ const getSQL = `select ` + pastColumns + ` from $history
 	where namespace = $1 and name = $2 and position <= $3 order by position desc limit 1`
 
 // Get returns a config, or the stream of a schema, as of a position: its
-// Version is 0 if it was not there yet.
+// Version is 0 if it was not there yet. The error is [config.Parked] if it is not
+// known what it was, because an event up to there can't be applied.
 func (s *Store) Get(ctx context.Context, namespace, name string, position int64) (Row, Checkpoint, error) {
 	row := Row{Namespace: namespace, Name: name}
 	checkpoint, err := s.snapshot(ctx, "get", func(v snapshot) (err error) {
+		if parked := v.parked.Find(namespace, name, position); parked != nil {
+			return parked.Error()
+		}
 		row, err = v.get(namespace, name, position)
 		return err
 	})
@@ -155,7 +160,8 @@ type HistoryQuery struct {
 	Descending bool // newest first
 }
 
-// History returns the events of a config in order.
+// History returns the events of a config in order. The error can be
+// [config.Parked], as that of Get.
 func (s *Store) History(ctx context.Context, namespace, name string, q HistoryQuery) ([]Entry, Checkpoint, error) {
 	sql := `select ` + entryColumns + ` from $history where namespace = $1 and name = $2 and position > $3 and position <= $4
 		order by position limit $5`
@@ -170,6 +176,9 @@ func (s *Store) History(ctx context.Context, namespace, name string, q HistoryQu
 	}
 	var found []Entry
 	checkpoint, err := s.snapshot(ctx, "history", func(v snapshot) (err error) {
+		if parked := v.parked.Find(namespace, name, q.Until); parked != nil {
+			return parked.Error()
+		}
 		found, err = collectEntries(v.query(sql, namespace, name, low, high, q.Limit))
 		return err
 	})
@@ -247,7 +256,13 @@ func (s *Store) Diff(ctx context.Context, namespace string, from, to int64, limi
 func (s *Store) PositionAt(ctx context.Context, t time.Time) (int64, Checkpoint, error) {
 	var position int64
 	checkpoint, err := s.snapshot(ctx, "position at a time", func(v snapshot) error {
-		rows, err := v.query(`select commit_position from $history where recorded_at <= $1 order by recorded_at desc limit 1`, t)
+		sql := `select commit_position from $history where recorded_at <= $1 order by recorded_at desc limit 1`
+		if v.parked != nil { // what waits has its time, too
+			sql = fmt.Sprintf(`select commit_position from ((%s) union all
+				(select commit_position from readmodel.parked where generation = %d and recorded_at <= $1 order by position desc limit 1)) as last
+				order by commit_position desc limit 1`, sql, v.generation)
+		}
+		rows, err := v.query(sql, t)
 		if err != nil {
 			return err
 		}

@@ -51,6 +51,9 @@ type Checkpoint struct {
 	Position   int64
 	Hash       config.Hash // of the event at Position
 	RecordedAt time.Time   // likewise
+	Revision   int64       // of the set of parked names; 0 if there never were any
+	// Parked are the names that are parked, in the checkpoint of a read.
+	Parked *ParkedNames
 }
 
 // Token is the checkpoint's position as a token.
@@ -69,6 +72,14 @@ type Row struct {
 	UpdatedBy       string
 	Reason          string
 	CorrelationID   string
+}
+
+// Keep makes the row independent of the message that it came in, whose memory its
+// texts may share: for who keeps rows for long.
+func (r *Row) Keep() {
+	for _, text := range []*string{&r.Namespace, &r.Name, &r.UpdatedBy, &r.Reason, &r.CorrelationID} {
+		*text = strings.Clone(*text)
+	}
 }
 
 // Entry is an event as the history has it; its Row is the config after it.
@@ -105,12 +116,12 @@ func RowOf(e *config.Event) (Row, error) {
 	return entry.Row, err
 }
 
-const checkpointColumns = `c.generation, c.epoch, c.position, c.hash, c.recorded_at`
+const checkpointColumns = `c.generation, c.epoch, c.position, c.hash, c.recorded_at, c.revision`
 
 func scanCheckpoint(row pgx.Row) (Checkpoint, error) {
 	var c Checkpoint
 	var hash []byte
-	err := row.Scan(&c.Generation, &c.Epoch, &c.Position, &hash, &c.RecordedAt)
+	err := row.Scan(&c.Generation, &c.Epoch, &c.Position, &hash, &c.RecordedAt, &c.Revision)
 	c.RecordedAt = c.RecordedAt.UTC()
 	copy(c.Hash[:], hash)
 	return c, err
@@ -138,7 +149,10 @@ func (s *Store) snapshot(ctx context.Context, what string, f func(v snapshot) er
 		if checkpoint, err = scanCheckpoint(tx.QueryRow(ctx, activeSQL)); err != nil {
 			return err
 		}
-		return f(snapshot{ctx, tx, checkpoint.Generation})
+		if checkpoint.Parked, err = parkedNames(ctx, tx, checkpoint); err != nil {
+			return err
+		}
+		return f(snapshot{ctx, tx, checkpoint.Generation, checkpoint.Parked})
 	})
 	if err != nil {
 		return Checkpoint{}, fmt.Errorf("%s: %w", what, err)
@@ -150,6 +164,7 @@ type snapshot struct {
 	ctx        context.Context
 	tx         pgx.Tx
 	generation int64
+	parked     *ParkedNames
 }
 
 // tables names the tables of a generation in a statement.

@@ -184,10 +184,17 @@ func (e *DifferError) Error() string {
 	return fmt.Sprintf("the new generation differs from the one that is read in its %s (%s, %s is read): it is not taken", e.Table, e.New, e.Old)
 }
 
+// unparkedSQL leaves the names out that are parked in either of two generations: a
+// new one is how they come back.
+func unparkedSQL(old, fresh int64) string {
+	return fmt.Sprintf(` and not exists (select from readmodel.parked p
+		where p.generation in (%d, %d) and p.namespace = r.namespace and p.name = r.name)`, old, fresh)
+}
+
 // CompareHistory compares two generations up to a position that both have
 // reached. The error is a [*DifferError] when they differ.
 func (s *Store) CompareHistory(ctx context.Context, old, fresh, to int64) error {
-	const sql = `select count(*) || ' rows, ' || coalesce(sum(hash_record_extended(h, 0)), 0) from $history h where position <= $1`
+	sql := `select count(*) || ' rows, ' || coalesce(sum(hash_record_extended(r, 0)), 0) from $history r where position <= $1` + unparkedSQL(old, fresh)
 	var digests [2]string
 	for i, generation := range []int64{old, fresh} {
 		err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
@@ -234,7 +241,7 @@ func (s *Store) Flip(ctx context.Context, r Rebuild, catchUp func(active Checkpo
 		}
 		var digests [2]string
 		for i, generation := range []int64{active.Generation, fresh.Generation} {
-			const sql = `select count(*) || ' rows, ' || coalesce(sum(hash_record_extended(c, 0)), 0) from $current c`
+			sql := `select count(*) || ' rows, ' || coalesce(sum(hash_record_extended(r, 0)), 0) from $current r where true` + unparkedSQL(active.Generation, fresh.Generation)
 			if err := tx.QueryRow(ctx, tables(generation, sql)).Scan(&digests[i]); err != nil {
 				return fmt.Errorf("flip: %w", err)
 			}

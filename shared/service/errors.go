@@ -21,6 +21,7 @@ var statuses = map[config.Code]int{
 	config.NotFound:           http.StatusNotFound,
 	config.Gone:               http.StatusGone,
 	config.Conflict:           http.StatusConflict,
+	config.Parked:             http.StatusConflict,
 	config.PreconditionFailed: http.StatusPreconditionFailed,
 	config.EpochMismatch:      http.StatusPreconditionFailed,
 	config.KeyReused:          http.StatusUnprocessableEntity,

@@ -88,7 +88,14 @@ func logs(t *testing.T, s *space) {
 	if !strings.HasSuffix(part.Header.Get("Config-Position"), ":"+number(position+1)) {
 		t.Errorf("verified to %d under Config-Position %s", position+1, part.Header.Get("Config-Position"))
 	}
-	feed := s.get(t, "/v2/log/feed?limit=2&from_position="+number(position-1)).is(t, 200)
+	var feed Answer
+	testkit.Eventually(t, func() error { // it is published
+		feed = s.get(t, "/v2/log/feed?limit=2&from_position="+number(position-1)).is(t, 200)
+		if len(feed.all("/items", "/sequence")) < 2 {
+			return errors.New(feed.Body)
+		}
+		return nil
+	})
 	feed.lists(t, "/items", "/sequence", number(position), number(position+1))
 	feed.has(t, "/items/1/subject", "config.events."+s.ns+".b", "/items/1/event/hash", events.at("/items/1/hash"), "/items/1/event/data", events.at("/items/1/data"),
 		"/items/1/headers/Config-Position/0", number(position+1))
@@ -121,6 +128,11 @@ func operations(t *testing.T, s *space) {
 	s.put(t, "a", "1")
 	projection := s.get(t, "/v2/projections").is(t, 200)
 	projection.has(t, "/items/0/name", "current", "/items/0/state", "running", "/items/0/detail", "")
+	projection.has(t, "/items/0/parked_names", "0", "/items/0/parked", "[]")
+	retry := "/v2/projections/current/parked/retry"
+	s.Do(t, "POST", retry, "").is(t, 200).has(t, "/items", "[]")
+	s.Do(t, "POST", retry, `{"namespace":"`+s.ns+`"}`).problem(t, 400, config.Invalid)
+	s.Do(t, "POST", retry, `{"namespace":"`+s.ns+`","name":"a"}`).problem(t, 404, config.NotFound)
 	if begun := s.Do(t, "POST", "/v2/projections/current/rebuild", ""); begun.Status != 409 { // of another run's
 		begun.is(t, 202).has(t, "/state", "running", "/done", "0")
 	}
