@@ -153,7 +153,7 @@ func TestCrashFullDiskOfNATS(t *testing.T) {
 		}
 		return head - last
 	}
-	for deadline := time.Now().Add(normalWithin); len(b.attempts) < 30 || behind() < 10; {
+	for deadline := time.Now().Add(normalWithin); len(b.attempts) < 12 || behind() < 5; {
 		if r, err := b.write(t.Context(), t); r.outcome != acknowledged {
 			t.Errorf("a write while NATS has no space: %v", err)
 		}
@@ -173,7 +173,7 @@ func TestCrashFullDiskOfNATS(t *testing.T) {
 	empty()
 	poll := time.NewTicker(50 * time.Millisecond)
 	defer poll.Stop()
-	for deadline := time.Now().Add(15 * time.Second); behind() > 0 && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(5 * time.Second); behind() > 0 && time.Now().Before(deadline); {
 		<-poll.C
 	}
 	if behind() > 0 {

@@ -3,9 +3,11 @@
 package e2e
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -140,7 +142,7 @@ func (s *survival) consumer() string {
 	return name
 }
 
-// service is one of the three, and how it reaches the two servers.
+// links are those of one of each service, to each of the two servers.
 var links = []struct {
 	name string
 	of   func(*survival) (*process, *link)
@@ -192,5 +194,6 @@ func networkFaults() []fault {
 			}})
 		}
 	}
+	slices.SortFunc(all, func(a, b fault) int { return cmp.Compare(a.name, b.name) }) // a map has no order
 	return all
 }

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"syscall"
@@ -55,18 +56,8 @@ func processFaults() []fault {
 			return s.killAt(victim, point, 1+s.random.IntN(20))
 		}})
 	}
-	slices.SortFunc(all, func(a, b fault) int { return compareNames(a.name, b.name) }) // a map has no order
+	slices.SortFunc(all, func(a, b fault) int { return cmp.Compare(a.name, b.name) }) // a map has no order
 	return all
-}
-
-func compareNames(a, b string) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 func (s *survival) kill(victims ...*process) error {

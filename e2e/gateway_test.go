@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -76,7 +77,8 @@ func newGateway(t *testing.T, commands, projectors, reads []*process) *gateway {
 	server := httptest.NewServer(&httputil.ReverseProxy{
 		Rewrite:       func(r *httputil.ProxyRequest) { r.Out.URL.Scheme = "http" },
 		Transport:     g,
-		FlushInterval: -1, // a watch is a stream
+		FlushInterval: -1,                         // a watch is a stream
+		ErrorLog:      log.New(io.Discard, "", 0), // answers that break off are what the tests are about
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) {
 			w.WriteHeader(http.StatusBadGateway)
 		},

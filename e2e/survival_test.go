@@ -15,7 +15,7 @@ import (
 )
 
 var (
-	crashTime   = flag.Duration("crash-time", 150*time.Second, "no more faults are injected after this time")
+	crashTime   = flag.Duration("crash-time", 100*time.Second, "no more faults are injected after this time")
 	crashFaults = flag.String("faults", "", "inject only faults whose names match this regular expression")
 	crashKeep   = flag.Bool("keep", false, "keep the logs and data of a run that passes")
 )
