@@ -80,8 +80,8 @@ func (b *bigWrites) write(ctx context.Context, t *testing.T) (*request, error) {
 	random := make([]byte, 150<<10)
 	_, _ = rand.Read(random)
 	n := len(b.attempts)
-	r := &request{writer: "big", order: n, id: fmt.Sprint("big-", n), namespace: v2Namespace,
-		changes: []change{{name: fmt.Sprint("big-", n%5), value: base64.StdEncoding.EncodeToString(random)}}}
+	value := change{name: fmt.Sprint("big-", n%5), value: base64.StdEncoding.EncodeToString(random)}
+	r := &request{writer: "big", order: n, id: fmt.Sprint("big-", n), namespace: v2Namespace, changes: []change{value}}
 	err := b.writeV2(context.WithValue(ctx, requestIDKey{}, r.id), b.api, r)
 	b.attempts = append(b.attempts, r)
 	return r, err

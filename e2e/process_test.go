@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -41,7 +42,7 @@ func (p *process) start() error {
 	}
 	defer func() { _ = log.Close() }()
 	cmd := exec.Command(p.program, p.args...)
-	cmd.Env = append(p.env, "CONFIG_API_FAILPOINT_FILE="+p.armFile())
+	cmd.Env = slices.Concat(p.env, []string{"CONFIG_API_FAILPOINT_FILE=" + p.armFile()})
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	exited, started := make(chan struct{}), make(chan error)

@@ -55,41 +55,40 @@ func (l *load) pick(random *rand.Rand) (told, bool) {
 
 func (l *load) readNow(ctx context.Context, client *http.Client, about told, seen config.Token) config.Token {
 	path := fmt.Sprintf("/v2/namespaces/%s/configs/%s", about.namespace, about.name)
-	resp, body, err := l.get(ctx, client, path, seen)
-	if err != nil {
+	got := l.get(ctx, client, path, seen)
+	if got == nil {
 		return seen
 	}
-	at := positionOf(resp)
-	var got struct {
-		Value   string
-		Version int64
-	}
-	switch resp.StatusCode {
+	switch got.status {
 	case http.StatusOK:
-		if err := json.Unmarshal(body, &got); err != nil {
+		var shown struct {
+			Value   string
+			Version int64
+		}
+		if err := json.Unmarshal(got.body, &shown); err != nil {
 			l.violation("read of %s: %v", about.name, err)
 			return seen
 		}
-		older := got.Version < about.version
-		other := got.Version == about.version && got.Value != about.value
+		older := shown.Version < about.version
+		other := shown.Version == about.version && shown.Value != about.value
 		if older || other {
 			l.violation("I7: a read of %s that waited for %v shows version %d (%q); version %d (%q) was acknowledged at %v",
-				about.name, seen, got.Version, got.Value, about.version, about.value, about.token)
+				about.name, seen, shown.Version, shown.Value, about.version, about.value, about.token)
 		}
 	case http.StatusNotFound: // a later write may have deleted it; its version is not in the answer
 	case http.StatusServiceUnavailable, http.StatusBadGateway, http.StatusGatewayTimeout:
 		return seen
 	default:
-		l.violation("read of %s with token %v: answered %s: %s", about.name, seen, resp.Status, body)
+		l.violation("read of %s with token %v: answered %d: %s", about.name, seen, got.status, got.body)
 		return seen
 	}
-	if at.Epoch != seen.Epoch || at.Position < seen.Position {
-		l.violation("I6: a client that had seen %v was served %v", seen, at)
+	if got.at.Epoch != seen.Epoch || got.at.Position < seen.Position {
+		l.violation("I6: a client that had seen %v was served %v", seen, got.at)
 	}
 	l.mu.Lock()
 	l.reads.beat()
 	l.mu.Unlock()
-	return at
+	return got.at
 }
 
 // readPast reads a time or a position and remembers the answer, if it is final.
@@ -99,30 +98,38 @@ func (l *load) readPast(ctx context.Context, client *http.Client, about told, ra
 		at := time.Now().Add(-time.Duration(random.IntN(3000)) * time.Millisecond)
 		path = fmt.Sprintf("/v2/namespaces/%s/configs?limit=1000&at=%s", about.namespace, url.QueryEscape(at.UTC().Format(time.RFC3339Nano)))
 	}
-	resp, body, err := l.get(ctx, client, path, config.Token{})
-	if err != nil || resp.StatusCode != http.StatusOK {
+	got := l.get(ctx, client, path, config.Token{})
+	if got == nil || got.status != http.StatusOK {
 		return
 	}
-	var got struct{ Final bool }
-	if err := json.Unmarshal(body, &got); err != nil {
+	var shown struct{ Final bool }
+	if err := json.Unmarshal(got.body, &shown); err != nil {
 		l.violation("read of %s: %v", path, err)
 		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if got.Final {
+	if shown.Final {
 		if len(l.past) < remembered {
-			l.past = append(l.past, pastRead{path, string(body)})
+			l.past = append(l.past, pastRead{path, string(got.body)})
 		} else {
-			l.past[random.IntN(remembered)] = pastRead{path, string(body)}
+			l.past[random.IntN(remembered)] = pastRead{path, string(got.body)}
 		}
 	}
 }
 
-func (l *load) get(ctx context.Context, client *http.Client, path string, seen config.Token) (*http.Response, []byte, error) {
+// answered is what a read was answered.
+type answered struct {
+	status int
+	at     config.Token
+	body   []byte
+}
+
+// get returns nil without an answer.
+func (l *load) get(ctx context.Context, client *http.Client, path string, seen config.Token) *answered {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, l.cluster.gateway.url+path, nil)
 	if err != nil {
-		return nil, nil, err
+		return nil
 	}
 	if seen.Position > 0 {
 		r.Header.Set("Config-Min-Position", seen.String())
@@ -132,11 +139,14 @@ func (l *load) get(ctx context.Context, client *http.Client, path string, seen c
 	l.mu.Unlock()
 	resp, err := client.Do(r)
 	if err != nil {
-		return nil, nil, err
+		return nil
 	}
 	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(resp.Body)
-	return resp, body, err
+	if err != nil {
+		return nil
+	}
+	return &answered{resp.StatusCode, positionOf(resp), body}
 }
 
 // repeatPast sees whether every query service still answers the same of the past
