@@ -1,6 +1,6 @@
 # make help lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help run build test lint test-crash test-compose fuzz bench cover clean
+.PHONY: help run build test lint test-crash soak crash-programs test-compose fuzz bench cover clean
 
 root     := github.com/config-api/config-api
 modules  := ./shared/... ./services/command/... ./services/query/... ./services/projector/... ./cmd/... ./e2e/...
@@ -9,6 +9,7 @@ withpg   := go run ./shared/testkit/withpg
 covered  := $(root)/shared/...,$(root)/services/...
 mincover := 90
 fuzztime := 20s
+time     := 10m
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -40,9 +41,19 @@ test-contract: build ## hold bin/configd against its whole contract, and run the
 	@scripts/postgres.sh
 	go test -count=1 -tags=contract -run='^Test(Contract|Tour|ClientExample)$$' ./e2e/...
 
-test-crash: build ## kill configd again and again while clients write, and count
+test-crash: crash-programs ## kill and break everything again and again while clients write, and count
 	@scripts/postgres.sh
-	go test -count=1 -tags=crash -run=TestCrash -v ./e2e/...
+	go test -count=1 -tags=crash -run='^TestCrash' -timeout=15m -v ./e2e/... $(if $(seed),-seed=$(seed))
+
+soak: crash-programs ## a fault every 20 seconds for time=10m, with memory watched
+	@scripts/postgres.sh
+	go test -count=1 -tags=crash -run='^TestSoak$$' -timeout=0 -v ./e2e/... -soak=$(time) $(if $(seed),-seed=$(seed))
+
+# Programs that can be told where to die, and a NATS server.
+crash-programs: build
+	@mkdir -p bin/crash
+	go build -tags=failpoints -trimpath -o bin/crash/ ./services/command/cmd/command ./services/query/cmd/query \
+		./services/projector/cmd/projector github.com/nats-io/nats-server/v2
 
 test-compose: ## build, start and test the containers, and remove them again
 	@scripts/test-compose.sh

@@ -4,21 +4,19 @@ package e2e
 
 import (
 	"bytes"
-	"cmp"
-	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"testing"
 	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go/jetstream"
 
+	checker "github.com/config-api/config-api/shared/check"
+	"github.com/config-api/config-api/shared/client"
 	"github.com/config-api/config-api/shared/config"
 	"github.com/config-api/config-api/shared/eventlog"
 	"github.com/config-api/config-api/shared/feed"
@@ -27,11 +25,28 @@ import (
 	"github.com/config-api/config-api/shared/testkit"
 )
 
+// target is a system to check: its API, its database, its NATS server, and each
+// of its query services.
+type target struct {
+	api, database, nats string
+	queries             []string
+}
+
 // check compares what is there with what the writers know, and everything that
 // is derived from the log with the log.
 func check(t *testing.T, d *daemon, writers []*writer) {
 	t.Helper()
-	pool, err := pg.Open(t.Context(), d.databaseURL(t), "crash test")
+	events := checkSystem(t, target{d.url, d.databaseURL(t), "nats://" + d.nats, []string{d.url}}, nil)
+	checkWrites(t, events, writers)
+	t.Logf("%d events, all as they should be", len(events))
+}
+
+// checkSystem waits until all is caught up, and checks I1 to I5 and I8 twice: from
+// inside, against the tables and the stream, and as users check it, over HTTP.
+// requests are the ids of writes that were acknowledged. It returns the log.
+func checkSystem(t *testing.T, on target, requests []string) []config.Event {
+	t.Helper()
+	pool, err := pg.Open(t.Context(), on.database, "crash test")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,21 +63,55 @@ func check(t *testing.T, d *daemon, writers []*writer) {
 	if int64(len(events)) != verified.To {
 		t.Fatalf("%d events, the head is at %d", len(events), verified.To)
 	}
-	checkWrites(t, events, writers)
-	fold, versions := map[string]config.State{}, map[string]int64{}
+	fold, versions := map[streamName]config.State{}, map[streamName]int64{}
 	for i := range events {
 		e := &events[i]
-		if versions[e.Name]++; e.Position != int64(i+1) || e.Version != versions[e.Name] {
-			t.Fatalf("event %d has position %d; it is the %d. of %s and has version %d", i+1, e.Position, versions[e.Name], e.Name, e.Version)
+		name := streamName{e.Namespace, e.Name}
+		if versions[name]++; e.Position != int64(i+1) || e.Version != versions[name] {
+			t.Fatalf("event %d has position %d; it is the %d. of %s and has version %d", i+1, e.Position, versions[name], e.Name, e.Version)
 		}
-		if fold[e.Name], err = fold[e.Name].Apply(e); err != nil {
+		if fold[name], err = fold[name].Apply(e); err != nil {
 			t.Fatal(err)
 		}
 	}
-	checkFeed(t, d, events, verified.Epoch)
+	checkFeed(t, on.nats, events, verified.Epoch)
 	checkReadModel(t, readmodel.New(pool), fold, verified.To)
-	checkMemory(t, d, fold)
-	t.Logf("%d events, all as they should be", len(events))
+	for _, q := range on.queries {
+		checkMemory(t, q, fold)
+	}
+	for _, fault := range overHTTP(t, on, requests) {
+		t.Error(fault)
+	}
+	return events
+}
+
+type streamName struct{ namespace, name string }
+
+// overHTTP is what configctl check does, and returns what it finds.
+func overHTTP(t *testing.T, on target, requests []string) (faults []string) {
+	t.Helper()
+	api, err := client.New(on.api)
+	if err != nil {
+		t.Fatal(err)
+	}
+	options := checker.Options{Requests: requests}
+	for _, q := range on.queries {
+		reader, err := client.New(q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		options.Readers = append(options.Readers, reader)
+	}
+	report, err := checker.Run(t.Context(), api, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range report.Results {
+		if !r.Holds() {
+			faults = append(faults, fmt.Sprintf("%s (%s) does not hold: %d faults, %v", r.Invariant, r.Says, r.Count, r.Faults))
+		}
+	}
+	return faults
 }
 
 func readLog(t *testing.T, log *eventlog.Log) []config.Event {
@@ -117,9 +166,9 @@ func checkWrites(t *testing.T, events []config.Event, writers []*writer) {
 
 // checkFeed waits for the relay, and compares the stream with the log, message
 // by message.
-func checkFeed(t *testing.T, d *daemon, events []config.Event, epoch string) {
+func checkFeed(t *testing.T, url string, events []config.Event, epoch string) {
 	t.Helper()
-	nc, err := feed.Connect(feed.Options{URL: "nats://" + d.nats, Name: "crash test", Logger: slog.New(slog.DiscardHandler)})
+	nc, err := feed.Connect(feed.Options{URL: url, Name: "crash test", Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,12 +214,12 @@ func checkFeed(t *testing.T, d *daemon, events []config.Event, epoch string) {
 
 // checkReadModel waits for the projector, and compares the read table with the
 // fold of the log.
-func checkReadModel(t *testing.T, store *readmodel.Store, fold map[string]config.State, head int64) {
+func checkReadModel(t *testing.T, store *readmodel.Store, fold map[streamName]config.State, head int64) {
 	t.Helper()
 	testkit.Eventually(t, func() error {
-		rows := map[string]config.State{}
+		rows := map[streamName]config.State{}
 		checkpoint, err := store.Load(t.Context(), func(r readmodel.Row) error {
-			rows[r.Name] = config.State{Version: r.Version, Position: r.Position, Value: r.Value, Deleted: r.Deleted}
+			rows[streamName{r.Namespace, r.Name}] = config.State{Version: r.Version, Position: r.Position, Value: r.Value, Deleted: r.Deleted}
 			return nil
 		})
 		if err == nil && checkpoint.Position != head {
@@ -183,36 +232,32 @@ func checkReadModel(t *testing.T, store *readmodel.Store, fold map[string]config
 	})
 }
 
-// checkMemory compares what the API answers with the fold of the log.
-func checkMemory(t *testing.T, d *daemon, fold map[string]config.State) {
+// checkMemory compares what a query service answers with the fold of the log.
+func checkMemory(t *testing.T, url string, fold map[streamName]config.State) {
 	t.Helper()
-	type item struct {
-		Name  string `json:"name"`
-		Value string `json:"value"`
+	api, err := client.New(url)
+	if err != nil {
+		t.Fatal(err)
 	}
-	want := []item{}
+	want, namespaces := map[streamName]string{}, map[string]bool{}
 	for name, state := range fold {
+		namespaces[name.namespace] = true
 		if state.Live() {
-			want = append(want, item{name, state.Value.Text()})
+			want[name] = fmt.Sprintf("version %d at %d: %s", state.Version, state.Position, state.Value)
 		}
 	}
-	slices.SortFunc(want, func(a, b item) int { return cmp.Compare(a.Name, b.Name) })
 	testkit.Eventually(t, func() error {
-		resp, err := d.client.Get(d.url + "/v1/config")
-		if err != nil {
-			return err
-		}
-		defer func() { _ = resp.Body.Close() }()
-		body, err := io.ReadAll(resp.Body)
-		if err != nil {
-			return err
-		}
-		var got []item
-		if err := json.Unmarshal(body, &got); err != nil {
-			return fmt.Errorf("%s: %w", resp.Status, err)
+		got := map[streamName]string{}
+		for namespace := range namespaces {
+			for c, err := range api.Namespace(namespace).List(t.Context(), "") {
+				if err != nil {
+					return err
+				}
+				got[streamName{namespace, c.Name}] = fmt.Sprintf("version %d at %d: %s", c.Version, c.Position, c.Value)
+			}
 		}
 		if diff := gocmp.Diff(want, got); diff != "" {
-			return fmt.Errorf("the API answers something else than the fold of the log:\n%s", diff)
+			return fmt.Errorf("%s answers something else than the fold of the log:\n%s", url, diff)
 		}
 		return nil
 	})

@@ -14,6 +14,7 @@ import (
 	"github.com/config-api/config-api/shared/config"
 	"github.com/config-api/config-api/shared/eventlog"
 	"github.com/config-api/config-api/shared/feed"
+	"github.com/config-api/config-api/shared/pg"
 )
 
 const (
@@ -119,17 +120,12 @@ func (r *relay) lead(ctx context.Context) error {
 		return fmt.Errorf("relay lock: %w", err)
 	}
 	defer conn.Release()
-	var locked bool
-	if err := conn.QueryRow(ctx, `select pg_try_advisory_lock($1)`, relayLock).Scan(&locked); err != nil {
-		return fmt.Errorf("relay lock: %w", err)
+	if locked, err := pg.TryLock(ctx, conn, relayLock); err != nil || !locked {
+		return err
 	}
-	if !locked {
-		return nil
-	}
-	defer func() {
-		// Also when the connection is broken: the lock goes with it.
-		_, _ = conn.Exec(context.WithoutCancel(ctx), `select pg_advisory_unlock($1)`, relayLock)
-	}()
+	defer pg.Unlock(context.WithoutCancel(ctx), conn, relayLock)
+	ctx, cancel := feed.WhileConnected(ctx, r.js.Conn())
+	defer cancel()
 	at, log, err := r.findPlace(ctx)
 	if err != nil {
 		return err
@@ -143,8 +139,12 @@ func (r *relay) lead(ctx context.Context) error {
 			}
 			checked = time.Now()
 		}
-		if at, err = r.drain(ctx, &log, at); err != nil {
+		before := at
+		if at, err = r.publish(ctx, &log, at); err != nil {
 			return err
+		}
+		if at != before {
+			continue // there may be more
 		}
 		select {
 		case <-r.log.Appended():
@@ -152,7 +152,7 @@ func (r *relay) lead(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	}
-	return nil
+	return context.Cause(ctx)
 }
 
 // check makes sure, while there is nothing to publish, that the lock is still
@@ -208,29 +208,27 @@ func (r *relay) findPlace(ctx context.Context) (at feed.Tail, log config.LogID, 
 	return tail, head.LogID, nil
 }
 
-// drain publishes what the log has after a position, in atomic batches that
-// end with change sets, and returns how the stream ends then.
-func (r *relay) drain(ctx context.Context, log *config.LogID, at feed.Tail) (feed.Tail, error) {
-	for {
-		events, err := r.log.Read(ctx, at.Position, feed.MaxBatch)
-		if err != nil || len(events) == 0 {
-			return at, err
-		}
-		if at.Position == 0 { // an import gives the log another origin
-			head, err := r.log.Head(ctx)
-			if err != nil {
-				return at, err
-			}
-			*log = head.LogID
-		}
-		publishing, cancel := context.WithTimeout(ctx, publishTimeout)
-		err = feed.Publish(publishing, r.js, *log, events)
-		cancel()
+// publish sends the next of what the log has after a position, as one atomic
+// batch that ends with a change set, and returns how the stream ends then.
+func (r *relay) publish(ctx context.Context, log *config.LogID, at feed.Tail) (feed.Tail, error) {
+	events, err := r.log.Read(ctx, at.Position, feed.MaxBatch)
+	if err != nil || len(events) == 0 {
+		return at, err
+	}
+	if at.Position == 0 { // an import gives the log another origin
+		head, err := r.log.Head(ctx)
 		if err != nil {
 			return at, err
 		}
-		last := events[len(events)-1]
-		at = feed.Tail{Position: last.Position, Epoch: log.Epoch, Hash: last.Hash}
-		r.update(func(s *relayStatus) { s.Published = at.Position })
+		*log = head.LogID
 	}
+	publishing, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	if err := feed.Publish(publishing, r.js, *log, events); err != nil {
+		return at, err
+	}
+	last := events[len(events)-1]
+	at = feed.Tail{Position: last.Position, Epoch: log.Epoch, Hash: last.Hash}
+	r.update(func(s *relayStatus) { s.Published = at.Position })
+	return at, nil
 }

@@ -229,7 +229,7 @@ func TestRelaysRace(t *testing.T) {
 			for writing.Err() == nil {
 				at, log, err := s.relay.findPlace(t.Context())
 				if err == nil {
-					_, err = s.relay.drain(t.Context(), &log, at)
+					_, err = s.relay.publish(t.Context(), &log, at)
 				}
 				if err != nil && !errors.Is(err, feed.ErrWrongSequence) {
 					t.Errorf("a relay without the lock: %v", err)

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/config-api/config-api/shared/pg"
 )
 
 // Advisory locks of those that work alone. They are for economy: what makes two
@@ -67,14 +69,10 @@ func leadOnce(ctx context.Context, pool *pgxpool.Pool, lock int64, work func(con
 		return fmt.Errorf("lock: %w", err)
 	}
 	defer conn.Release()
-	var locked bool
-	if err := conn.QueryRow(ctx, `select pg_try_advisory_lock($1)`, lock).Scan(&locked); err != nil || !locked {
+	if locked, err := pg.TryLock(ctx, conn, lock); err != nil || !locked {
 		return err
 	}
-	defer func() {
-		// If the connection is broken the lock is gone with it.
-		_, _ = conn.Exec(context.WithoutCancel(ctx), `select pg_advisory_unlock($1)`, lock)
-	}()
+	defer pg.Unlock(context.WithoutCancel(ctx), conn, lock)
 	working, cancel := context.WithCancel(ctx)
 	defer cancel()
 	worked := make(chan error, 1)

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/config-api/config-api/shared/config"
+	"github.com/config-api/config-api/shared/failpoint"
 	"github.com/config-api/config-api/shared/feed"
 	"github.com/config-api/config-api/shared/readmodel"
 )
@@ -145,6 +146,7 @@ func (p *projector) project(ctx context.Context) error {
 			if checkpoint, err = p.apply(ctx, checkpoint, held.at.Epoch, events); err != nil {
 				return errors.Join(err, p.flipped(ctx, checkpoint))
 			}
+			failpoint.Hit("apply-after-commit")
 			_ = held.last.Ack() // a hint: the checkpoint is what counts
 		}
 		p.update(func(s *status) { s.Halted = "" })

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/config-api/config-api/shared/config"
+	"github.com/config-api/config-api/shared/failpoint"
 	"github.com/config-api/config-api/shared/feed"
 	"github.com/config-api/config-api/shared/readmodel"
 )
@@ -86,6 +87,7 @@ func (b *rebuilder) do(ctx context.Context, r readmodel.Rebuild) error {
 	var halted *haltedError
 	switch {
 	case err == nil:
+		failpoint.Hit("flip-after-commit")
 		b.flipped()
 		b.logger.Info("rebuilt", "generation", r.Generation, "took", time.Since(began))
 		return nil

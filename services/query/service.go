@@ -69,6 +69,7 @@ type Service struct {
 
 	announced atomic.Pointer[config.Token] // by the projector, last
 	behind    atomic.Pointer[time.Time]    // since when it is behind the memory, if it is
+	unfed     atomic.Pointer[time.Time]    // since when the memory is behind the log, if it is
 }
 
 // New connects and returns the service; Run makes it work. It waits neither for
@@ -185,12 +186,7 @@ func (s *Service) readTables(ctx context.Context, wanted config.Token, read func
 // checks are those of /v1/health.
 func (s *Service) checks() []service.Check {
 	return []service.Check{
-		{Name: "eventstore", Run: func(ctx context.Context) error {
-			ctx, cancel := context.WithTimeout(ctx, time.Second)
-			defer cancel()
-			_, err := feed.RequestHead(ctx, s.nc)
-			return err
-		}},
+		{Name: "eventstore", Run: s.checkLog},
 		{Name: "projection", Run: s.checkProjection},
 		{Name: "database", Run: func(ctx context.Context) error {
 			if err := s.pool.Ping(ctx); err != nil {
@@ -200,6 +196,41 @@ func (s *Service) checks() []service.Check {
 			return nil
 		}},
 	}
+}
+
+// checkLog fails when no command service answers, when the relay has halted, and
+// when what is in the log has not come here for too long.
+func (s *Service) checkLog(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	head, err := feed.RequestHead(ctx, s.nc)
+	if err != nil {
+		return err
+	}
+	now, err := s.view.wait(ctx, head.Position)
+	if err != nil || now.epoch != head.Epoch {
+		return nil // that it has none, or one of another log, is said elsewhere
+	}
+	if since, late := lateSince(&s.unfed, now.position < head.Position); late {
+		return fmt.Errorf("what was written is not relayed: the feed is %d events behind since %s", head.Position-now.position, since)
+	}
+	return nil
+}
+
+// lateSince notes since when something is behind, and says whether that is too
+// long ago.
+func lateSince(since *atomic.Pointer[time.Time], behind bool) (string, bool) {
+	if !behind {
+		since.Store(nil)
+		return "", false
+	}
+	began := time.Now()
+	if !since.CompareAndSwap(nil, &began) {
+		if noted := since.Load(); noted != nil {
+			began = *noted
+		}
+	}
+	return began.UTC().Format(time.RFC3339), time.Since(began) >= behindFor
 }
 
 // checkProjection fails when the read tables have been behind the feed for too
@@ -214,18 +245,10 @@ func (s *Service) checkProjection(ctx context.Context) error {
 		s.logger.Debug("health", "error", err)
 		return errors.New("the read tables can't be read")
 	}
-	if checkpoint.Position >= now.position {
-		s.behind.Store(nil)
-		return nil
+	if since, late := lateSince(&s.behind, checkpoint.Position < now.position); late {
+		return fmt.Errorf("the projector is %d events behind since %s", now.position-checkpoint.Position, since)
 	}
-	since := time.Now()
-	if !s.behind.CompareAndSwap(nil, &since) {
-		since = *s.behind.Load()
-	}
-	if time.Since(since) < behindFor {
-		return nil
-	}
-	return fmt.Errorf("the projector is %d events behind since %s", now.position-checkpoint.Position, since.UTC().Format(time.RFC3339))
+	return nil
 }
 
 // Run is the process of the service.

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/config-api/config-api/shared/config"
+	"github.com/config-api/config-api/shared/failpoint"
 )
 
 // Each statement of the pipeline has a snapshot of its own (read committed), so
@@ -124,10 +125,12 @@ func (l *Log) tryBatch(batch []*pending, doubt *inDoubtError) (err error) {
 		}
 		return nil
 	}
+	failpoint.Hit("append-before-commit")
 	err = store(ctx, conn, batch, events)
 	var refused *pgconn.PgError
 	switch {
 	case err == nil:
+		failpoint.Hit("append-after-commit")
 		return nil
 	case errors.As(err, &refused) && refused.Severity == "ERROR":
 		return l.unavailable(err) // the server says that it rolled back

@@ -169,3 +169,22 @@ func LastPosition(ctx context.Context, js jetstream.JetStream) (int64, error) {
 func Subject(namespace, name string) string {
 	return SubjectPrefix + namespace + "." + strings.Replace(name, "*", "$any", 1)
 }
+
+// errConnectionLost is the cause of a context's end: see [WhileConnected].
+var errConnectionLost = errors.New("the connection to NATS was lost")
+
+// WhileConnected returns a context that also ends when the connection is lost: an
+// answer that is outstanding then never comes, and would be waited for.
+func WhileConnected(ctx context.Context, nc *nats.Conn) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	lost := nc.StatusChanged(nats.RECONNECTING)
+	go func() {
+		defer nc.RemoveStatusListener(lost)
+		select {
+		case <-lost:
+			cancel(errConnectionLost)
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { cancel(nil) }
+}

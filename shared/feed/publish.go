@@ -11,6 +11,7 @@ import (
 	"github.com/synadia-io/orbit.go/jetstreamext"
 
 	"github.com/config-api/config-api/shared/config"
+	"github.com/config-api/config-api/shared/failpoint"
 )
 
 // MaxBatch is the most events that one atomic batch can have.
@@ -36,8 +37,7 @@ func Publish(ctx context.Context, js jetstream.JetStream, log config.LogID, even
 	if len(messages) == 1 {
 		_, err = js.PublishMsg(ctx, messages[0], jetstream.WithRetryAttempts(0))
 	} else {
-		// Without an answer to the first message: that of the last says it all.
-		_, err = jetstreamext.PublishMsgBatch(ctx, js, messages, jetstreamext.BatchFlowControl{})
+		err = publishBatch(ctx, js, messages)
 	}
 	if isWrongSequence(err) {
 		return ErrWrongSequence
@@ -46,6 +46,24 @@ func Publish(ctx context.Context, js jetstream.JetStream, log config.LogID, even
 		return fmt.Errorf("publish %d events from position %d: %w", len(events), events[0].Position, err)
 	}
 	return nil
+}
+
+// publishBatch sends without an answer to the first message: that of the last
+// says it all.
+func publishBatch(ctx context.Context, js jetstream.JetStream, messages []*nats.Msg) error {
+	batch, err := jetstreamext.NewBatchPublisher(js, jetstreamext.BatchFlowControl{})
+	if err != nil {
+		return err
+	}
+	last := len(messages) - 1
+	for _, m := range messages[:last] {
+		if err := batch.AddMsg(m); err != nil {
+			return err
+		}
+		failpoint.Hit("relay-in-batch")
+	}
+	_, err = batch.CommitMsg(ctx, messages[last])
+	return err
 }
 
 // isWrongSequence knows the codes of a single server and of a cluster.

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/config-api/config-api/shared/config"
+	"github.com/config-api/config-api/shared/failpoint"
 )
 
 // Apply brings the active generation from a checkpoint to the last of the events,
@@ -55,7 +56,9 @@ func (s *Store) apply(ctx context.Context, from Checkpoint, epoch string, events
 			if err != nil {
 				return err
 			}
-			return takeSnapshots(ctx, tx, to, due)
+			err = takeSnapshots(ctx, tx, to, due)
+			failpoint.Hit("apply-before-commit")
+			return err
 		})
 		switch _, own := rowReason(err); {
 		case err == nil:

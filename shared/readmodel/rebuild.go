@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/config-api/config-api/shared/config"
+	"github.com/config-api/config-api/shared/failpoint"
 )
 
 // A rebuild makes the next generation of the tables from the feed, beside the
@@ -265,6 +266,7 @@ func finish(ctx context.Context, tx pgx.Tx, r Rebuild, at Checkpoint) error {
 	if ended.RowsAffected() == 0 {
 		return ErrCancelled
 	}
+	failpoint.Hit("flip-before-commit")
 	return nil
 }
 
