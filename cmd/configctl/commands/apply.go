@@ -18,7 +18,7 @@ func (c *cli) apply() *cobra.Command {
 	var file, as string
 	var prune bool
 	cmd := &cobra.Command{
-		Use: "apply -f FILE", Short: "make the namespace equal to a file", Args: cobra.NoArgs,
+		Use: "apply -f FILE", Short: "make the namespace equal to a file", Args: cobra.NoArgs, Annotations: long,
 		Long: `Makes the namespace equal to a file, after it has shown what that changes. What is not
 in the file stays, unless --prune. All is done in one change set, so nobody sees a part
 of it; a file with more than 1000 changes needs several, with one correlation id. If
@@ -47,7 +47,7 @@ argument (in an .env file "double quotes" make a text). configctl export writes 
 			}
 			p, left := compare(present, wanted, prune)
 			if left > 0 {
-				c.note("%d configs of %s are not in the file and stay: --prune deletes them", left, api.ns.Name())
+				c.note("not in the file: %s of %s; they stay, --prune deletes them", counted(left, "config"), api.ns.Name())
 			}
 			if len(p.steps) == 0 || w.dryRun {
 				c.note("%s: %s; nothing was done", api.ns.Name(), p.summary())
@@ -111,7 +111,7 @@ func (c *cli) applyAll(ctx context.Context, ns *client.Namespace, changes []clie
 			err = fmt.Errorf("somebody has changed the namespace since the plan was made, apply again: %w", err)
 		}
 		if err != nil && done > 0 {
-			err = fmt.Errorf("%d changes are done, with correlation id %s, the others are not: %w", done, id, err)
+			err = fmt.Errorf("%s done, with correlation id %s, the others are not: %w", counted(done, "change"), id, err)
 		}
 		if err != nil {
 			return err
@@ -120,7 +120,7 @@ func (c *cli) applyAll(ctx context.Context, ns *client.Namespace, changes []clie
 	}
 	return c.print(answer{
 		data:  map[string]any{"namespace": ns.Name(), "changes": done, "position": position, "correlation_id": id},
-		text:  fmt.Sprintf("%d changes in %s, position %d; take them back with configctl revert --change %s", done, ns.Name(), position, id),
+		text:  doneText(done, ns.Name(), position, id),
 		value: []string{id},
 	})
 }

@@ -54,10 +54,12 @@ func (c *cli) bench() *cobra.Command {
 				return err
 			}
 			if l.reads < 1 {
-				for i := range benchNames {
-					if _, err := api.ns.Set(cmd.Context(), benchName(i), i, client.Reason("configctl bench")); err != nil {
-						return err
-					}
+				changes := make([]client.Change, benchNames)
+				for i := range changes {
+					changes[i] = client.Set(benchName(i), i)
+				}
+				if _, err := api.ns.Apply(cmd.Context(), changes, client.Reason("configctl bench")); err != nil {
+					return err
 				}
 			}
 			return c.measured(l, c.runLoad(cmd.Context(), api, l))

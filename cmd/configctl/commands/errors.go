@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/config-api/config-api/shared/client"
 	"github.com/config-api/config-api/shared/config"
@@ -69,13 +70,16 @@ func unreachable(err error) bool {
 
 // hint says what to do next, or nothing.
 func (c *cli) hint(err error, command string) string {
+	if errors.Is(err, context.Canceled) {
+		return ""
+	}
 	var usage usageError
 	var answered *client.Error
 	switch {
 	case errors.As(err, &usage):
 		return command + " --help shows how, with an example"
 	case errors.As(err, &answered):
-		return hintOf(answered)
+		return c.hintOf(answered, command)
 	case errors.Is(err, context.DeadlineExceeded):
 		return "no answer in time from " + c.where + ": configctl status says what is slow or down, --timeout waits longer"
 	case unreachable(err):
@@ -84,19 +88,21 @@ func (c *cli) hint(err error, command string) string {
 	return ""
 }
 
-func hintOf(e *client.Error) string {
-	for _, conflict := range e.Conflicts {
-		if e.Code != config.PreconditionFailed {
-			break
+func (c *cli) hintOf(e *client.Error, command string) string {
+	where := ""
+	if c.flags.namespace != "" {
+		where = "-n " + c.flags.namespace + " "
+	}
+	if e.Code == config.PreconditionFailed && len(e.Conflicts) > 0 && command != "configctl apply" {
+		now := e.Conflicts[0]
+		if now.Deleted || now.Version == 0 {
+			return fmt.Sprintf("it has no value now: configctl history %s%s shows why, --if-version 0 sets it", where, now.Name)
 		}
-		if conflict.Deleted || conflict.Version == 0 {
-			return conflict.Name + " has no value now: configctl history " + conflict.Name + " shows why, --if-version 0 sets it"
-		}
-		return fmt.Sprintf("%s has version %d now: look at it with configctl get %s, then write with --if-version %d", conflict.Name, conflict.Version, conflict.Name, conflict.Version)
+		return fmt.Sprintf("look at it with configctl get %s%s, then write with --if-version %d", where, now.Name, now.Version)
 	}
 	switch e.Code {
 	case config.NotFound:
-		return "configctl list shows what there is, configctl list --namespaces where"
+		return notFound(command, where)
 	case config.Gone:
 		return "it was deleted: configctl history shows when and by whom, get --at reads what was before"
 	case config.EpochMismatch:
@@ -111,4 +117,17 @@ func hintOf(e *client.Error) string {
 		}
 	}
 	return ""
+}
+
+// notFound says where to look for what is not there.
+func notFound(command, where string) string {
+	switch {
+	case strings.HasPrefix(command, "configctl schema"):
+		return "configctl schema list " + where + "shows the patterns"
+	case strings.HasPrefix(command, "configctl rebuild"):
+		return "configctl rebuild start begins one"
+	case command == "configctl revert":
+		return "configctl audit " + where + "-o json shows correlation ids"
+	}
+	return "configctl list " + where + "shows what there is, configctl list --namespaces where"
 }

@@ -39,7 +39,7 @@ func (c *cli) imports() *cobra.Command {
 			}
 			p := c.progress("importing")
 			defer p.end()
-			head, err := api.Import(cmd.Context(), &counted{Reader: export, size: size, at: p.at})
+			head, err := api.Import(cmd.Context(), &countedReader{Reader: export, size: size, at: p.at})
 			if errors.Is(err, client.ErrConflict) {
 				return fmt.Errorf("only an empty log can be filled, so that nothing is mixed: %w", err)
 			}
@@ -92,14 +92,14 @@ func peek(r io.Reader) (config.ExportHeader, io.Reader, error) {
 	return header, io.MultiReader(bytes.NewReader(line), in), nil
 }
 
-// counted tells how much was read.
-type counted struct {
+// countedReader tells how much was read.
+type countedReader struct {
 	io.Reader
 	done, size int64
 	at         func(done, total int64)
 }
 
-func (r *counted) Read(b []byte) (int, error) {
+func (r *countedReader) Read(b []byte) (int, error) {
 	n, err := r.Reader.Read(b)
 	r.done += int64(n)
 	r.at(r.done, r.size)

@@ -4,6 +4,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/config-api/config-api/shared/client"
+	"github.com/config-api/config-api/shared/config"
 )
 
 func (c *cli) list() *cobra.Command {
@@ -72,16 +73,21 @@ func (c *cli) history() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			events := []client.Event{}
+			events, values := []client.Event{}, []string{}
 			t := table{head: []string{"VERSION", "POSITION", "TIME", "VALUE", "BY", "REASON"}}
 			for e, err := range api.ns.History(cmd.Context(), args[0], c.reads()...) {
 				if err != nil {
 					return err
 				}
 				events = append(events, e)
+				value := string(e.Value) // as JSON: one line, and told apart from what follows
+				if e.Type == config.ValueDeleted {
+					value = "(deleted)"
+				}
+				values = append(values, value)
 				t.add(number(e.Version), number(e.Position), clock(e.RecordedAt), valueOrDelete(e), oneLine(e.Actor), oneLine(e.Reason))
 			}
-			return c.print(answer{data: events, table: t, value: column(t, 3)})
+			return c.print(answer{data: events, table: t, value: values})
 		},
 		ValidArgsFunction: c.completeNames,
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -153,11 +154,18 @@ func cell(raw json.RawMessage) string {
 	if s, is := config.Value(raw).AsString(); is && s != "" && !json.Valid([]byte(s)) && strings.IndexFunc(s, isControl) < 0 {
 		text = s
 	}
-	if raw == nil || utf8.RuneCountInString(text) <= maxCell {
+	text = controls.ReplaceAllStringFunc(text, func(c string) string {
+		r, _ := utf8.DecodeRuneInString(c)
+		return fmt.Sprintf(`\u%04x`, r)
+	})
+	if utf8.RuneCountInString(text) <= maxCell {
 		return text
 	}
 	return string([]rune(text)[:maxCell-1]) + "…"
 }
+
+// controls are what a terminal acts on, and JSON does not escape.
+var controls = regexp.MustCompile(`[\x7f-\x{9f}]`)
 
 func isControl(r rune) bool { return r < ' ' || r == 0x7f || 0x80 <= r && r < 0xa0 }
 

@@ -65,8 +65,21 @@ func (c *cli) showAndAsk(p *plan, namespace string, yes bool) error {
 	return c.confirm(yes, "Do it?")
 }
 
-// steps that make what there is equal to what is wanted. What is not in wanted stays
-// unless prune; left is how many these are.
+// doneText says what was done, and how to take it back.
+func doneText(changes int, namespace string, position int64, correlationID string) string {
+	return fmt.Sprintf("%s in %s, position %d; configctl revert -n %s --change %s takes back what it did", counted(changes, "change"), namespace, position, namespace, correlationID)
+}
+
+// counted is 1 change, 2 changes.
+func counted(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// compare plans the steps that make what there is equal to what is wanted. What is not in
+// wanted stays unless prune; left is how many these are.
 func compare(present []client.Config, wanted []entry, prune bool) (p plan, left int) {
 	have := make(map[string]client.Config, len(present))
 	for _, item := range present {

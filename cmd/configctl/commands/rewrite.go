@@ -3,7 +3,6 @@ package commands
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -93,7 +92,7 @@ func (c *cli) rewrite(ctx context.Context, w rewriting, names []string, do func(
 	}
 	return c.print(answer{
 		data:  done,
-		text:  fmt.Sprintf("%d changes in %s, position %d; take them back with configctl revert --change %s", len(done.Changes), done.Namespace, done.Position, done.CorrelationID),
+		text:  doneText(len(done.Changes), done.Namespace, done.Position, done.CorrelationID),
 		value: []string{done.CorrelationID},
 	})
 }
@@ -102,7 +101,7 @@ func (c *cli) revert() *cobra.Command {
 	var w rewriting
 	var to, change string
 	cmd := &cobra.Command{
-		Use: "revert [NAME…]", Short: "bring the namespace back to what it was", Args: cobra.ArbitraryArgs,
+		Use: "revert [NAME…]", Short: "bring the namespace back to what it was", Args: cobra.ArbitraryArgs, Annotations: long,
 		Long: "Brings the namespace, or some names of it, back to what it was at a moment, or takes one\n" +
 			"change set back. It is done by new changes: nothing is forgotten.",
 		Example: "  configctl revert --to \"2h ago\" --reason \"broke checkout\"\n  configctl revert checkout.timeout --to 120 --dry-run\n  configctl revert --change 0191f3a2-…",
@@ -140,7 +139,7 @@ func (c *cli) copy() *cobra.Command {
 	var w rewriting
 	var at string
 	cmd := &cobra.Command{
-		Use: "copy FROM [NAME…]", Short: "make the namespace equal to another", Args: cobra.MinimumNArgs(1),
+		Use: "copy FROM [NAME…]", Short: "make the namespace equal to another", Args: cobra.MinimumNArgs(1), Annotations: long,
 		Long: "Makes the namespace, or some names of it, equal to the namespace FROM, as it is or was.\n" +
 			"What FROM does not have is deleted.",
 		Example: "  configctl copy staging -n production --dry-run\n  configctl copy staging checkout.timeout -n production --at \"yesterday 18:00\"",

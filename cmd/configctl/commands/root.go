@@ -4,6 +4,7 @@ package commands
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -70,6 +71,9 @@ func Main(ctx context.Context, args []string, s Streams) int {
 	}
 	if !c.began {
 		err = usagef("%w", err)
+	}
+	if errors.Is(err, context.Canceled) {
+		err = fmt.Errorf("interrupted: %w", err)
 	}
 	fmt.Fprintln(c.Err, "configctl:", err)
 	code := exitCode(err)
