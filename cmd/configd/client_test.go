@@ -136,6 +136,14 @@ func TestClientErrors(t *testing.T) {
 	t.Parallel()
 	c := newClient(t, startSystem(t).url)
 	ns := c.Namespace("errors")
+	if health := must[client.Health](t)(c.Health(t.Context())); !health.Healthy() || len(health.Checks) == 0 {
+		t.Errorf("health is %+v", health)
+	}
+	elsewhere := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(elsewhere.Close)
+	if health, err := newClient(t, elsewhere.URL).Health(t.Context()); err == nil {
+		t.Errorf("health of something else is %+v", health)
+	}
 	if _, err := ns.Get(t.Context(), "a"); !errors.Is(err, client.ErrNotFound) || errors.Is(err, client.ErrGone) {
 		t.Errorf("error %v, want ErrNotFound", err)
 	}
