@@ -84,7 +84,7 @@ func (r *relay) run(ctx context.Context) {
 		case ctx.Err() != nil:
 			return
 		case errors.Is(err, errHalted):
-			r.logger.Error("relay halted: see \"The relay has halted\" in docs/operations.md", "error", err)
+			r.logger.Error("relay halted: see \"The log was restored, or the feed was changed\" in docs/operations.md", "error", err)
 			select {
 			case <-time.After(r.haltedPause):
 			case <-r.again:

@@ -135,6 +135,9 @@ func (p *projector) project(ctx context.Context) error {
 		case err != nil:
 			return err
 		case !fits:
+			if err := missing(ctx, p.js, held.at.Position+1); err != nil {
+				return err
+			}
 			p.logger.Warn("the consumer is elsewhere, resetting it", "expected", held.at.Position+1, "got", messages[0].Position)
 			if err := consumer.Reset(ctx, checkpoint.Position+1); err != nil {
 				return err
@@ -259,6 +262,15 @@ type held struct {
 
 func (h *held) reset(checkpoint readmodel.Checkpoint) {
 	h.at, h.events = placeOf(checkpoint), nil
+}
+
+// missing is why a position does not come: a halt if the stream has lost it.
+func missing(ctx context.Context, js jetstream.JetStream, position int64) error {
+	err := feed.Missing(ctx, js, position)
+	if lost := (*feed.MissingError)(nil); errors.As(err, &lost) {
+		return &haltedError{lost.Error()}
+	}
+	return err
 }
 
 func placeOf(c readmodel.Checkpoint) feed.Place { return feed.Place{Token: c.Token(), Hash: c.Hash} }

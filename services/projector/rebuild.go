@@ -127,7 +127,7 @@ func (b *rebuilder) rebuild(ctx context.Context, r readmodel.Rebuild) error {
 	if err != nil {
 		return err
 	}
-	in := &intake{consumer: consumer}
+	in := &intake{js: b.js, consumer: consumer}
 	if err := in.reset(ctx, placeOf(at)); err != nil {
 		return err
 	}
@@ -201,7 +201,7 @@ func (b *rebuilder) build(ctx context.Context, r readmodel.Rebuild, consumer *fe
 	batches := make(chan batch)
 	fetched := make(chan error, 1)
 	go func() {
-		in := &intake{consumer: consumer}
+		in := &intake{js: b.js, consumer: consumer}
 		err := in.reset(ctx, feed.Place{})
 		for err == nil && in.given.Position < to {
 			var next batch
@@ -266,6 +266,7 @@ type batch struct {
 // intake reads change sets from a durable consumer that somebody may reset at any
 // moment.
 type intake struct {
+	js       jetstream.JetStream
 	consumer *feed.Durable
 	held     held
 	given    feed.Place // up to which it has handed on
@@ -297,6 +298,9 @@ func (in *intake) next(ctx context.Context, to int64) (batch, error) {
 			return batch{}, err
 		}
 		if !fits {
+			if err := missing(ctx, in.js, in.held.at.Position+1); err != nil {
+				return batch{}, err
+			}
 			if err := in.reset(ctx, in.given); err != nil {
 				return batch{}, err
 			}

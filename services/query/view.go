@@ -148,8 +148,9 @@ func (v *view) run(ctx context.Context) {
 			return
 		}
 		var tampered *feed.TamperedError
-		if errors.As(err, &tampered) {
-			v.logger.Error("the view has halted: see \"The feed was changed\" in docs/operations.md", "error", err)
+		var missing *feed.MissingError
+		if errors.As(err, &tampered) || errors.As(err, &missing) {
+			v.logger.Error("the view has halted: see \"The log was restored, or the feed was changed\" in docs/operations.md", "error", err)
 			select {
 			case <-time.After(haltedPause):
 			case <-v.remade: // from a feed that was made anew, most likely

@@ -2,6 +2,7 @@ package feed
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -47,6 +48,40 @@ type TamperedError struct{ Position int64 }
 
 func (e *TamperedError) Error() string {
 	return fmt.Sprintf("message %d of the feed does not have the hash that its content and the event before it give: it, or the log, was changed", e.Position)
+}
+
+// MissingError says that the stream has no message at a position, and has later
+// ones.
+type MissingError struct{ Position int64 }
+
+func (e *MissingError) Error() string {
+	return fmt.Sprintf("message %d of the feed is missing: the stream has lost it", e.Position)
+}
+
+// Missing returns a [*MissingError] if the stream does not have a message that a
+// reader waits for while later ones come, and nil if it does.
+func Missing(ctx context.Context, js jetstream.JetStream, position int64) error {
+	stream, err := js.Stream(ctx, Stream)
+	if err != nil {
+		return wrap("look at the stream", err)
+	}
+	_, err = stream.GetMsg(ctx, uint64(position))
+	if errors.Is(err, jetstream.ErrMsgNotFound) && int64(stream.CachedInfo().State.LastSeq) > position {
+		return &MissingError{position}
+	}
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil
+	}
+	return wrap(fmt.Sprintf("read message %d", position), err)
+}
+
+// broken reports whether an error says that the feed is not the log: no reader can
+// go on then.
+func broken(err error) bool {
+	var other *OtherLogError
+	var tampered *TamperedError
+	var missing *MissingError
+	return errors.As(err, &other) || errors.As(err, &tampered) || errors.As(err, &missing)
 }
 
 // Next moves the place on to the event whose position comes next. The error is

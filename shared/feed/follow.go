@@ -31,8 +31,8 @@ func (s *Stop) Unwrap() error { return s.Err }
 // Follow calls apply with the events after a place, in order, without gaps,
 // whole change sets only, for as long as ctx lasts. Everything that can happen
 // to a connection, a server or the stream is waited out: each position comes
-// once. It returns when ctx ends, when apply returns a [*Stop], or with the error
-// of [Place.Next].
+// once. It returns when ctx ends, when apply returns a [*Stop], or when the
+// feed is not the log: see [Place.Next] and [Missing].
 func Follow(ctx context.Context, js jetstream.JetStream, after Place, logger *slog.Logger, apply func(epoch string, events []config.Event) error) error {
 	f := follower{js: js, last: after, apply: apply}
 	for {
@@ -41,9 +41,10 @@ func Follow(ctx context.Context, js jetstream.JetStream, after Place, logger *sl
 		if errors.As(err, &stop) {
 			return stop.Err
 		}
-		var other *OtherLogError
-		var tampered *TamperedError
-		if errors.As(err, &other) || errors.As(err, &tampered) {
+		if gap := (*gapError)(nil); errors.As(err, &gap) {
+			err = errors.Join(err, Missing(ctx, js, gap.want))
+		}
+		if broken(err) {
 			return err
 		}
 		if ctx.Err() != nil {
@@ -56,6 +57,13 @@ func Follow(ctx context.Context, js jetstream.JetStream, after Place, logger *sl
 			return ctx.Err()
 		}
 	}
+}
+
+// gapError says that something is between the last message and this one.
+type gapError struct{ got, want int64 }
+
+func (e *gapError) Error() string {
+	return fmt.Sprintf("position %d came where %d was expected", e.got, e.want)
 }
 
 type follower struct {
@@ -109,7 +117,7 @@ func (f *follower) take(e config.Event, log config.LogID) error {
 	case e.Position < next:
 		return nil // had it
 	case e.Position > next:
-		return fmt.Errorf("position %d came where %d was expected", e.Position, next)
+		return &gapError{got: e.Position, want: next}
 	}
 	if err := f.at.Next(&e, log); err != nil {
 		return err
