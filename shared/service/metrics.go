@@ -170,7 +170,10 @@ func (m *Metrics) routes(e *echo.Echo) {
 	m.requests.echo = e
 	e.GET(metricsRoute, echo.WrapHandler(ServeMetrics(m)))
 	e.GET(statsRoute, echo.WrapHandler(ServeStats(m)))
-	e.GET(statsRoute+"/"+m.service, func(c echo.Context) error { return c.JSON(http.StatusOK, m.stats(time.Now())) })
+	e.GET(statsRoute+"/"+m.service, func(c echo.Context) error {
+		c.Response().Header().Set("Cache-Control", "no-store")
+		return c.JSON(http.StatusOK, m.stats(time.Now()))
+	})
 }
 
 // ServeMetrics answers the metrics of services in one process, and of the
