@@ -114,6 +114,19 @@ func TestComposeContainersAreLocked(t *testing.T) {
 	}
 }
 
+// Metrics are for those within the network; the gateway keeps them there.
+func TestComposeMetricsStayInside(t *testing.T) {
+	if got := contract.New(apiURL()).Do(t, "GET", "/metrics", ""); got.Status != http.StatusNotFound {
+		t.Errorf("the gateway answered %d %.200s", got.Status, got.Body)
+	}
+	for service, port := range map[string]string{"command": "4001", "query": "4002", "projector": "4003"} {
+		out := mustDocker(t, "compose", "exec", "-T", "gateway", "wget", "-q", "-O", "-", "http://"+service+":"+port+"/metrics")
+		if !strings.Contains(out, `config_api_build_info{`) || !strings.Contains(out, `service="`+service+`"`) {
+			t.Errorf("%s has no metrics: %.500s", service, out)
+		}
+	}
+}
+
 // psql runs SQL in the database's container as one of the roles.
 func psql(t *testing.T, role, sql string) (string, error) {
 	t.Helper()

@@ -96,6 +96,14 @@ var rules = []rule{
 		because: "echo stays at the outermost layer, so that its next major version is a day's work",
 	},
 	{
+		who: []string{root + "shared/stats"}, only: []string{},
+		because: "whoever is counted must not get a library of metrics with it",
+	},
+	{
+		who: []string{root + "..."}, direct: true, never: []string{"github.com/prometheus/..."}, except: []string{root + "shared/service"},
+		because: "how figures are shown is decided in one place; the others only have them",
+	},
+	{
 		who: []string{root + "..."}, except: []string{root + "shared/testkit/..."}, never: []string{root + "shared/testkit/...", "testing"},
 		because: "what is for tests must not be in a program",
 	},

@@ -16,6 +16,7 @@ type options struct {
 	natsListen  string
 	logValues   bool
 	log         service.LogOptions
+	admin       service.AdminOptions
 }
 
 func (o *options) bind(b *service.Options) {
@@ -27,4 +28,5 @@ func (o *options) bind(b *service.Options) {
 	b.String(&o.natsListen, "nats-listen", "", "address of the embedded NATS; if not given, "+natsDefaultListen+", or a free port when that is taken")
 	b.Bool(&o.logValues, "log-values", true, "show values in the change log")
 	o.log.Bind(b, "text")
+	o.admin.Bind(b)
 }

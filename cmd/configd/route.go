@@ -9,9 +9,11 @@ import (
 	"time"
 )
 
-// services are the handlers behind the one port.
+// services are the handlers behind the one port. metrics and stats answer those
+// of all three.
 type services struct {
 	command, projector, query http.Handler
+	metrics, stats            http.Handler
 }
 
 // ServeHTTP routes as the gateway in front of the containers does: writes and
@@ -21,7 +23,13 @@ func (s services) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case path == "/readyz":
 		s.ready(w, r)
-	case path == "/v2/projections" || strings.HasPrefix(path, "/v2/projections/"):
+	case path == "/metrics" && r.Method == http.MethodGet:
+		s.metrics.ServeHTTP(w, r)
+	case path == "/v2/stats" && r.Method == http.MethodGet:
+		s.stats.ServeHTTP(w, r)
+	case path == "/v2/stats/command":
+		s.command.ServeHTTP(w, r)
+	case path == "/v2/stats/projector", path == "/v2/projections" || strings.HasPrefix(path, "/v2/projections/"):
 		s.projector.ServeHTTP(w, r)
 	case strings.HasPrefix(path, "/v2/log/"):
 		s.command.ServeHTTP(w, r)

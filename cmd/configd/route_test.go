@@ -13,7 +13,9 @@ func TestRoutes(t *testing.T) {
 	named := func(name string) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, name) })
 	}
-	all := services{command: named("command"), projector: named("projector"), query: named("query")}
+	all := services{
+		command: named("command"), projector: named("projector"), query: named("query"), metrics: named("metrics"), stats: named("stats"),
+	}
 	for request, want := range map[string]string{
 		"PUT /v1/config/a":                         "command",
 		"DELETE /config/a":                         "command",
@@ -22,6 +24,13 @@ func TestRoutes(t *testing.T) {
 		"GET /v2/log/head":                         "command",
 		"GET /v2/projections":                      "projector",
 		"POST /v2/projections/configs/rebuild":     "projector",
+		"GET /metrics":                             "metrics",
+		"POST /metrics":                            "command",
+		"GET /v2/stats":                            "stats",
+		"GET /v2/stats/command":                    "command",
+		"GET /v2/stats/projector":                  "projector",
+		"GET /v2/stats/query":                      "query",
+		"DELETE /v2/stats":                         "command",
 		"GET /v2/projectionsx":                     "query",
 		"GET /v1/config/a":                         "query",
 		"HEAD /v1/config":                          "query",
@@ -52,8 +61,8 @@ func TestReadyWhenAllAre(t *testing.T) {
 		status   int
 		body     string
 	}{
-		{services{good, good, good}, 200, `{"command":{"status":"ok"},"projector":{"status":"ok"},"query":{"status":"ok"}}`},
-		{services{good, bad, good}, 503, `{"command":{"status":"ok"},"projector":"not JSON","query":{"status":"ok"}}`},
+		{services{command: good, projector: good, query: good}, 200, `{"command":{"status":"ok"},"projector":{"status":"ok"},"query":{"status":"ok"}}`},
+		{services{command: good, projector: bad, query: good}, 503, `{"command":{"status":"ok"},"projector":"not JSON","query":{"status":"ok"}}`},
 	} {
 		w := httptest.NewRecorder()
 		test.services.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/readyz", nil))

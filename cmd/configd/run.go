@@ -61,6 +61,11 @@ func start(ctx context.Context, o options, logger *slog.Logger, out io.Writer) (
 		return err
 	}
 	defer func() { _ = listener.Close() }() // for when it does not come to serving
+	admin, err := o.admin.Open(ctx)
+	if err != nil {
+		return err
+	}
+	defer admin.Close()
 
 	var parts []part
 	db := service.DatabaseOptions{URL: o.databaseURL}
@@ -86,6 +91,7 @@ func start(ctx context.Context, o options, logger *slog.Logger, out io.Writer) (
 	if err != nil {
 		return err
 	}
+	admin.Serve(ctx, logger, o.log.Var, all.metrics)
 	ready := func() { greet(out, o, listener.Addr(), nats.URL, time.Since(began)) }
 	return serve(ctx, listener, all, append(parts, running...), ready, logger)
 }
@@ -107,7 +113,11 @@ func newServices(ctx context.Context, o options, db service.DatabaseOptions, nat
 		return services{}, nil, err
 	}
 	context.AfterFunc(ctx, reads.StopWatches) // else HTTP would wait for them to end
-	return services{command: writes.Handler(), projector: projects.Handler(), query: reads.Handler()},
+	figures := []*service.Metrics{writes.Metrics(), projects.Metrics(), reads.Metrics()}
+	return services{
+			command: writes.Handler(), projector: projects.Handler(), query: reads.Handler(),
+			metrics: service.ServeMetrics(figures...), stats: service.ServeStats(figures...),
+		},
 		[]part{{"command", writes.Run}, {"projector", projects.Run}, {"query", reads.Run}}, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -15,6 +16,7 @@ import (
 	"github.com/config-api/config-api/shared/eventlog"
 	"github.com/config-api/config-api/shared/feed"
 	"github.com/config-api/config-api/shared/pg"
+	"github.com/config-api/config-api/shared/stats"
 )
 
 const (
@@ -49,12 +51,16 @@ type relay struct {
 	pause, haltedPause time.Duration
 	again              chan struct{} // a halted relay need not pause any longer
 
+	publishing stats.Histogram // a batch
+	errors     atomic.Int64
+
 	mu     sync.Mutex
 	status relayStatus
 }
 
 type relayStatus struct {
 	Leader    bool
+	Placed    bool   // Published is known, and nobody else leads
 	Published int64  // the stream's last sequence, as far as known
 	Halted    string // why nothing is published until a person acts
 	Err       error  // of the last try
@@ -79,10 +85,14 @@ func (r *relay) update(f func(*relayStatus)) {
 func (r *relay) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		err := r.lead(ctx)
-		r.update(func(s *relayStatus) { s.Leader, s.Err = false, err })
-		switch {
-		case ctx.Err() != nil:
+		r.update(func(s *relayStatus) { s.Leader, s.Placed, s.Err = false, s.Placed && err != nil, err })
+		if ctx.Err() != nil {
 			return
+		}
+		if err != nil {
+			r.errors.Add(1)
+		}
+		switch {
 		case errors.Is(err, errHalted):
 			r.logger.Error("relay halted: see \"The log was restored, or the feed was changed\" in docs/operations.md", "error", err)
 			select {
@@ -130,7 +140,7 @@ func (r *relay) lead(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.update(func(s *relayStatus) { *s = relayStatus{Leader: true, Published: at.Position} })
+	r.update(func(s *relayStatus) { *s = relayStatus{Leader: true, Placed: true, Published: at.Position} })
 	r.logger.Info("relay leads", "position", at.Position)
 	for checked := time.Now(); ctx.Err() == nil; {
 		if time.Since(checked) > r.pause {
@@ -224,7 +234,10 @@ func (r *relay) publish(ctx context.Context, log *config.LogID, at feed.Tail) (f
 	}
 	publishing, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
-	if err := feed.Publish(publishing, r.js, *log, events); err != nil {
+	began := time.Now()
+	err = feed.Publish(publishing, r.js, *log, events)
+	r.publishing.Since(began)
+	if err != nil {
 		return at, err
 	}
 	last := events[len(events)-1]

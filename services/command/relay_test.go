@@ -209,8 +209,24 @@ func TestNATSAway(t *testing.T) {
 	for i := range 3 {
 		s.write(t, "PUT", "/v2/namespaces/ns/configs/a", `{"value":`+strconv.Itoa(i)+`}`)
 	}
+	s.wantMetrics(t, `relay_lag_events{service="command"} 3`, `relay_position{service="command"} 1`, `relay_leader{service="command"} 0`, `nats_connected{service="command"} 0`)
 	server.Restart(t)
 	c.wantFeed(t, s)
+	s.wantMetrics(t, `relay_lag_events{service="command"} 0`, `relay_position{service="command"} 4`, `relay_leader{service="command"} 1`, `nats_connected{service="command"} 1`)
+}
+
+// wantMetrics waits until the metrics have the lines.
+func (s system) wantMetrics(t *testing.T, lines ...string) {
+	t.Helper()
+	testkit.Eventually(t, func() error {
+		metrics := s.Do(t, "GET", "/metrics", "").Body
+		for _, line := range lines {
+			if !strings.Contains(metrics, "\nconfig_api_"+line+"\n") {
+				return fmt.Errorf("the metrics lack %s", line)
+			}
+		}
+		return nil
+	})
 }
 
 // Two services on one database relay in turns. The lock is for economy only:
@@ -326,6 +342,7 @@ func TestTheRelayHalts(t *testing.T) {
 			if err := halted(); err != nil {
 				t.Error(err)
 			}
+			s.wantMetrics(t, `relay_halted{service="command"} 1`, `relay_leader{service="command"} 0`)
 			if tail, err := feed.ReadTail(t.Context(), c.js); err != nil || tail != spoiled {
 				t.Errorf("the feed ends with %+v, %v; it was %+v", tail, err, spoiled)
 			}

@@ -52,6 +52,7 @@ type Service struct {
 	visibility *visibility
 	schemas    *schemas
 	signer     note.Signer
+	metrics    *service.Metrics
 	handler    http.Handler
 }
 
@@ -85,6 +86,7 @@ func New(ctx context.Context, o Options, logger *slog.Logger) (*Service, error) 
 	if err := s.listen(); err != nil {
 		return nil, err
 	}
+	s.measure()
 	s.handler = s.routes()
 	return s, nil
 }
@@ -135,7 +137,7 @@ func (s *Service) Run(ctx context.Context) error {
 func (s *Service) Handler() http.Handler { return s.handler }
 
 func (s *Service) routes() http.Handler {
-	e := service.NewEcho(s.logger, "/v2/log/import")
+	e := service.NewEcho(s.logger, s.metrics, "/v2/log/import")
 	service.V1(e, func(g *echo.Group) {
 		g.PUT("/config/:name", s.putV1)
 		g.DELETE("/config/:name", s.deleteV1)

@@ -98,6 +98,20 @@ func wantHalted(t *testing.T, p *running, detail string, want projection) {
 		}
 		return nil
 	})
+	_, metrics := p.get(t, "/metrics")
+	for _, line := range []string{
+		`config_api_projection_halted{service="projector"} 1`,
+		fmt.Sprintf(`config_api_projection_position{service="projector"} %d`, want.Position),
+	} {
+		if !strings.Contains(metrics, "\n"+line+"\n") {
+			t.Errorf("the metrics lack %s:\n%s", line, metrics)
+		}
+	}
+	for _, lag := range []string{"events", "seconds"} { // how many of the feed it has heard of depends
+		if line := `config_api_projection_lag_` + lag + `{service="projector"} `; !strings.Contains(metrics, line) || strings.Contains(metrics, line+"0\n") {
+			t.Errorf("the metrics have no %sabove 0:\n%s", line, metrics)
+		}
+	}
 	status, body := p.get(t, "/readyz")
 	if status != http.StatusServiceUnavailable || !strings.Contains(strings.ReplaceAll(body, `\"`, `"`), detail) {
 		t.Errorf("/readyz answered %d %s, want %d with %q", status, body, http.StatusServiceUnavailable, detail)

@@ -45,6 +45,7 @@ type projector struct {
 	nc     *nats.Conn
 	logger *slog.Logger
 	flips  chan struct{} // another generation is read now
+	figures
 
 	mu     sync.Mutex
 	status status
@@ -118,6 +119,7 @@ func (p *projector) project(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	p.at(checkpoint)
 	consumer, err := p.open(ctx, checkpoint)
 	if err != nil {
 		return err
@@ -131,6 +133,7 @@ func (p *projector) project(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		p.arrived(messages)
 		switch fits, err := held.take(messages); {
 		case err != nil:
 			return err
@@ -139,6 +142,7 @@ func (p *projector) project(ctx context.Context) error {
 				return err
 			}
 			p.logger.Warn("the consumer is elsewhere, resetting it", "expected", held.at.Position+1, "got", messages[0].Position)
+			p.resets.Add(1)
 			if err := consumer.Reset(ctx, checkpoint.Position+1); err != nil {
 				return err
 			}
@@ -201,6 +205,9 @@ func (p *projector) open(ctx context.Context, checkpoint readmodel.Checkpoint) (
 // belongs makes sure that the feed is of the log that the checkpoint is of.
 func (p *projector) belongs(ctx context.Context, checkpoint readmodel.Checkpoint) error {
 	tail, err := feed.ReadTail(ctx, p.js)
+	if err == nil {
+		p.feedEnds(tail.Position)
+	}
 	if err != nil || tail.Position == 0 || checkpoint.Position == 0 || tail.Epoch == checkpoint.Epoch {
 		return err
 	}
@@ -214,13 +221,21 @@ func (p *projector) wake(ctx context.Context, consumer *feed.Durable, checkpoint
 	if err != nil || last <= checkpoint.Position {
 		return err
 	}
+	p.feedEnds(last)
+	p.resets.Add(1)
 	p.logger.Warn("the feed is ahead and nothing comes, resetting the consumer", "position", checkpoint.Position, "feed_position", last)
 	held.reset(checkpoint)
 	return consumer.Reset(ctx, checkpoint.Position+1)
 }
 
 func (p *projector) apply(ctx context.Context, from readmodel.Checkpoint, epoch string, events []config.Event) (readmodel.Checkpoint, error) {
+	began := time.Now()
 	to, err := p.store.Apply(ctx, from, epoch, events)
+	p.applying.Since(began)
+	if err == nil {
+		p.batch.Observe(len(events))
+		p.at(to)
+	}
 	var unknown *config.UnknownEventError
 	if errors.As(err, &unknown) {
 		return from, &haltedError{fmt.Sprintf("after position %d: %v", from.Position, err)}

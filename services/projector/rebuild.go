@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -41,6 +42,8 @@ type rebuilder struct {
 	logger  *slog.Logger
 	flipped func()        // is called when another generation is read
 	asked   chan struct{} // a rebuild was asked for here
+	last    atomic.Pointer[readmodel.Rebuild]
+	took    atomic.Int64 // the last one that was read, as a time.Duration
 }
 
 func newRebuilder(store *readmodel.Store, js jetstream.JetStream, nc *nats.Conn, logger *slog.Logger, flipped func()) *rebuilder {
@@ -63,6 +66,7 @@ func (b *rebuilder) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		b.note(r)
 		if r.Going() {
 			if err := b.do(ctx, r); err != nil {
 				return err
@@ -136,7 +140,7 @@ func (b *rebuilder) rebuild(ctx context.Context, r readmodel.Rebuild) error {
 		if err != nil {
 			return err
 		}
-		if err := b.store.RebuildProgress(ctx, at.Position, active.Position); err != nil {
+		if err := b.progress(ctx, r, at.Position, active.Position); err != nil {
 			return err
 		}
 		switch {
@@ -233,7 +237,7 @@ func (b *rebuilder) build(ctx context.Context, r readmodel.Rebuild, consumer *fe
 				return builder.At(), err
 			}
 		case <-progress.C:
-			if err := b.store.RebuildProgress(ctx, builder.At().Position, to); err != nil {
+			if err := b.progress(ctx, r, builder.At().Position, to); err != nil {
 				return builder.At(), err
 			}
 		}
@@ -241,7 +245,7 @@ func (b *rebuilder) build(ctx context.Context, r readmodel.Rebuild, consumer *fe
 	if err := <-fetched; err != nil {
 		return builder.At(), err
 	}
-	if err := b.store.RebuildProgress(ctx, builder.At().Position, to); err != nil {
+	if err := b.progress(ctx, r, builder.At().Position, to); err != nil {
 		return builder.At(), err
 	}
 	return builder.Finish(ctx)

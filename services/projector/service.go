@@ -44,6 +44,7 @@ type Service struct {
 	projector *projector
 	changelog *changelog
 	rebuilder *rebuilder
+	metrics   *service.Metrics
 	handler   http.Handler
 }
 
@@ -66,6 +67,7 @@ func New(ctx context.Context, o Options, logger *slog.Logger) (*Service, error) 
 	s.projector = &projector{store: s.store, js: s.js, nc: s.nc, logger: logger, flips: make(chan struct{}, 1)}
 	s.changelog = &changelog{store: s.store, js: s.js, logger: logger, values: o.LogValues}
 	s.rebuilder = newRebuilder(s.store, s.js, s.nc, logger, s.projector.flip)
+	s.measure()
 	s.handler = s.routes()
 	return s, nil
 }
@@ -87,7 +89,7 @@ func (s *Service) Run(ctx context.Context) error {
 func (s *Service) Handler() http.Handler { return s.handler }
 
 func (s *Service) routes() http.Handler {
-	e := service.NewEcho(s.logger)
+	e := service.NewEcho(s.logger, s.metrics)
 	e.GET("/v2/projections", s.getProjections)
 	e.POST("/v2/projections/:name/rebuild", s.postRebuild)
 	e.GET("/v2/projections/:name/rebuild", s.getRebuild)

@@ -17,9 +17,11 @@ func TestHaltedUntilItGetsOn(t *testing.T) {
 	js := testkit.Feed(t, server)
 	pool := testkit.Database(t, readmodel.Schema)
 	p := &projector{store: readmodel.New(pool), js: js, nc: server.Conn(t), logger: slog.New(slog.DiscardHandler)}
-	events := new(testkit.Log).Set(t, "ns", "a", `1`)
+	var log testkit.Log
+	events := log.Set(t, "ns", "a", `1`)
 	known := events[0].Type
 	events[0].Type = "ConfigRenamed"
+	log.Chain(0)
 	testkit.Publish(t, js, events)
 	for range 2 {
 		if err := p.run(t.Context()); err == nil || p.Status().Halted != err.Error() || p.Status().Leading {
@@ -39,6 +41,7 @@ func TestHaltedUntilItGetsOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	events[0].Type = known // as an upgraded program would see it
+	log.Chain(0)
 	js = testkit.Feed(t, server)
 	testkit.Publish(t, js, events)
 	ended := make(chan error, 1)

@@ -16,7 +16,7 @@ func (s *Service) routesV2(e *echo.Echo) {
 	namespace.GET("/configs/:name", s.getConfig)
 	namespace.GET("/configs/:name/history", s.history)
 	namespace.GET("/diff", s.diff)
-	namespace.GET("/watch", s.watch)
+	s.metrics.Streams(namespace.GET("/watch", s.watch))
 	namespace.GET("/schemas", s.listSchemas)
 	namespace.GET("/schemas/:pattern", s.getSchema)
 	e.GET("/v2/audit", s.audit)

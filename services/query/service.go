@@ -65,6 +65,7 @@ type Service struct {
 	view     *view
 	live     *live
 	watchers *watchers
+	metrics  *service.Metrics
 	handler  http.Handler
 
 	announced atomic.Pointer[config.Token] // by the projector, last
@@ -97,6 +98,7 @@ func New(ctx context.Context, o Options, logger *slog.Logger) (*Service, error) 
 	if err != nil {
 		return nil, err
 	}
+	s.measure()
 	s.handler = s.routes()
 	return s, nil
 }
@@ -146,7 +148,7 @@ func (s *Service) StopWatches() { s.watchers.stop() }
 func (s *Service) Handler() http.Handler { return s.handler }
 
 func (s *Service) routes() http.Handler {
-	e := service.NewEcho(s.logger)
+	e := service.NewEcho(s.logger, s.metrics)
 	service.V1(e, func(g *echo.Group) {
 		g.GET("/health", s.healthV1)
 		g.GET("/config", s.listV1)

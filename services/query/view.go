@@ -94,6 +94,7 @@ type view struct {
 	remade     chan struct{}                      // another generation is read now
 	current    atomic.Pointer[state]              // nil until the first load
 	problem    atomic.Pointer[error]              // why the state is not kept fresh, if so
+	loads      atomic.Int64                       // from the read tables
 }
 
 // errLoading is the answer to a read before the first state.
@@ -268,6 +269,7 @@ func (v *view) load(ctx context.Context) (*state, error) {
 	v.revision.Store(checkpoint.Revision)
 	v.rows = rows
 	v.publish(s, nil)
+	v.loads.Add(1)
 	v.logger.Info("view loaded", "position", s.position, "names", rows.Len())
 	return s, nil
 }

@@ -101,6 +101,12 @@ func TestMemoryHalts(t *testing.T) {
 			testkit.Publish(t, s.js, bad)
 			testkit.Publish(t, s.js, log.Set(t, "ns", "b", `3`))
 			q.wantStale(t, "the view has halted", 1)
+			metrics := q.get(t, "/metrics").body
+			for _, line := range []string{"view_halted", "view_stale", "view_position", "view_names"} {
+				if line = "\nconfig_api_" + line + `{service="query"} 1` + "\n"; !strings.Contains(metrics, line) {
+					t.Errorf("the metrics lack %q", line)
+				}
+			}
 			must(t, q.get(t, "/v2/namespaces/ns/configs/a").shows(1))
 			must(t, q.get(t, "/v2/namespaces/ns/configs/b").is(http.StatusNotFound))
 		})

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -36,6 +37,7 @@ type watchers struct {
 	options Options
 	behind  int64 // the most events that a watch may be behind the view
 	stopped chan struct{}
+	sent    atomic.Int64 // events, to all watches
 
 	mu     sync.Mutex
 	open   int
@@ -214,12 +216,14 @@ func (w *watch) show(ctx context.Context, k *link) *link {
 		return w.catchUp(ctx) // the view was loaded anew and has skipped events
 	}
 	var out []byte
+	events := 0
 	for i, message := range k.messages() {
 		if e := &k.events[i]; e.Position > w.position && w.filter.matches(e.Namespace, e.Name) {
 			out = append(out, message...)
+			events++
 		}
 	}
-	if w.send(out) != nil {
+	if w.sendEvents(out, events) != nil {
 		return nil
 	}
 	w.position = max(w.position, k.position)
@@ -249,12 +253,14 @@ func (w *watch) catchUp(ctx context.Context) *link {
 			return nil
 		}
 		var out []byte
+		events := 0
 		for i := range entries {
 			if e := &entries[i]; w.filter.matches(e.Namespace, e.Name) {
 				out = append(out, encodeChange(w.epoch, changeOf(e))...)
+				events++
 			}
 		}
-		if w.send(out) != nil {
+		if w.sendEvents(out, events) != nil {
 			return nil
 		}
 		w.position = reached
@@ -289,6 +295,15 @@ func (w *watch) page(ctx context.Context, to int64) ([]readmodel.Entry, int64, e
 	default:
 		return entries, to, nil
 	}
+}
+
+// sendEvents is send of so many events.
+func (w *watch) sendEvents(out []byte, events int) error {
+	err := w.send(out)
+	if err == nil {
+		w.service.watchers.sent.Add(int64(events))
+	}
+	return err
 }
 
 // send writes and flushes; an error means that the watch is over.

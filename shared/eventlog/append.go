@@ -183,6 +183,7 @@ func (l *Log) appendBatch(batch []*pending) {
 	}
 	err := l.tryBatch(batch, nil)
 	for doubt := (*inDoubtError)(nil); errors.As(err, &doubt); {
+		l.stats.InDoubt.Add(1)
 		l.logger.Warn("commit in doubt, looking it up", "first_position", doubt.first, "commands", len(batch), "error", doubt.cause)
 		if err = l.resolve(batch, doubt); err == nil {
 			break

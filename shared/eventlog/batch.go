@@ -102,11 +102,14 @@ func (l *Log) tryBatch(batch []*pending, doubt *inDoubtError) (err error) {
 		}
 	}()
 
+	began := time.Now()
 	state, committed, err := l.load(ctx, conn, batch, doubt)
 	if err != nil {
 		return l.unavailable(err)
 	}
+	l.stats.Queries.Since("load", began)
 	if committed {
+		l.count(eventsOf(batch))
 		_, err := conn.Exec(ctx, `rollback`)
 		if err != nil {
 			_ = conn.Close(ctx) // it held the lock for a look, nothing more
@@ -126,17 +129,36 @@ func (l *Log) tryBatch(batch []*pending, doubt *inDoubtError) (err error) {
 		return nil
 	}
 	failpoint.Hit("append-before-commit")
+	began = time.Now()
 	err = store(ctx, conn, batch, events)
+	l.stats.Commit.Since(began)
 	var refused *pgconn.PgError
 	switch {
 	case err == nil:
 		failpoint.Hit("append-after-commit")
+		l.count(events)
 		return nil
 	case errors.As(err, &refused) && refused.Severity == "ERROR":
 		return l.unavailable(err) // the server says that it rolled back
 	default:
 		return &inDoubtError{first: events[0].Position, firstID: events[0].ID, cause: err}
 	}
+}
+
+// count counts what was committed.
+func (l *Log) count(events []config.Event) {
+	n := len(events)
+	l.stats.Position.See(events[n-1].Position)
+	l.stats.Events.Add(int64(n))
+	l.stats.Rate.Add(time.Now(), n)
+	l.stats.Batch.Observe(n)
+}
+
+func eventsOf(batch []*pending) (events []config.Event) {
+	for _, p := range batch {
+		events = append(events, p.events...)
+	}
+	return events
 }
 
 // load begins, locks the head and reads what the batch needs, in one round trip.

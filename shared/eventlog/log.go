@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/config-api/config-api/shared/config"
 	"github.com/config-api/config-api/shared/pg"
+	"github.com/config-api/config-api/shared/stats"
 )
 
 //go:embed migrations/*.sql
@@ -55,7 +57,22 @@ type Log struct {
 	stop     chan struct{}
 	stopped  chan struct{}
 	behind   bool // the clock is behind the log's last event; of the batcher alone
+	stats    Stats
 }
+
+// Stats are figures of the log since it was opened here.
+type Stats struct {
+	Position stats.Highest   // of the log's end, as far as was seen
+	Events   atomic.Int64    // appended
+	Rate     stats.Rate      // of those
+	Batch    stats.Sizes     // their number in a batch
+	Commit   stats.Histogram // writing a batch and its COMMIT
+	InDoubt  atomic.Int64    // COMMITs that were cut off
+	Queries  stats.Timings   // other statements, by what they are for
+}
+
+// Stats returns figures that go on changing.
+func (l *Log) Stats() *Stats { return &l.stats }
 
 // Open starts the batcher on a pool whose database has [Schema]. It does not
 // need the database to be up. Close it after the last Append.
@@ -99,16 +116,19 @@ const headColumns = `epoch::text, origin::text, position, recorded_at, hash`
 
 // Head returns the end of the log as committed.
 func (l *Log) Head(ctx context.Context) (Head, error) {
+	defer l.stats.Queries.Since("head", time.Now())
 	row := l.pool.QueryRow(ctx, `select `+headColumns+` from eventstore.log_head`)
 	head, err := scanHead(row)
 	if err != nil {
 		return Head{}, fmt.Errorf("read the log's head: %w", err)
 	}
+	l.stats.Position.See(head.Position)
 	return head, nil
 }
 
 // HashAt returns the hash of the event at a position of the log.
 func (l *Log) HashAt(ctx context.Context, position int64) (config.Hash, error) {
+	defer l.stats.Queries.Since("hash", time.Now())
 	var hash []byte
 	err := l.pool.QueryRow(ctx, `select hash from eventstore.events where position = $1`, position).Scan(&hash)
 	if err != nil {
@@ -140,6 +160,7 @@ const eventColumns = `position, namespace, name, version, event_id::text, type, 
 // is at least [config.MaxChanges], and about 4 MiB of data. It returns whole
 // change sets only, unless the position itself lies inside one.
 func (l *Log) Read(ctx context.Context, after int64, limit int) ([]config.Event, error) {
+	defer l.stats.Queries.Since("read", time.Now())
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	rows, err := l.pool.Query(ctx, `select `+eventColumns+` from eventstore.events

@@ -14,6 +14,7 @@ import (
 // PositionAt returns the position that a time stands for: that of the last change
 // set that had begun to be recorded, 0 if there is none.
 func (l *Log) PositionAt(ctx context.Context, t time.Time) (int64, error) {
+	defer l.stats.Queries.Since("position_at", time.Now())
 	var position int64
 	err := l.pool.QueryRow(ctx, `select coalesce(
 		(select commit_position from eventstore.events where recorded_at <= $1 order by recorded_at desc limit 1), 0)`, t).Scan(&position)
@@ -43,6 +44,7 @@ func (l *Log) ChangedSince(ctx context.Context, namespace string, position int64
 }
 
 func (l *Log) names(ctx context.Context, sql string, args ...any) ([]string, error) {
+	defer l.stats.Queries.Since("names", time.Now())
 	rows, err := l.pool.Query(ctx, sql, args...)
 	if err != nil {
 		return nil, fmt.Errorf("names: %w", err)
@@ -65,6 +67,7 @@ func (l *Log) States(ctx context.Context, namespace string, names []string, posi
 }
 
 func (l *Log) states(ctx context.Context, namespace string, names []string, positions []int64) (map[string]config.State, error) {
+	defer l.stats.Queries.Since("states", time.Now())
 	rows, err := l.pool.Query(ctx, `select k.name, e.version, e.position, e.type, e.schema_version, e.data
 		from unnest($2::text[], $3::bigint[]) as k (name, position)
 		cross join lateral (
@@ -100,6 +103,7 @@ type ChangeSet struct {
 // ChangeSet returns the changes with a correlation id in a namespace; both maps
 // are empty if there are none.
 func (l *Log) ChangeSet(ctx context.Context, namespace, correlationID string) (ChangeSet, error) {
+	defer l.stats.Queries.Since("change_set", time.Now())
 	rows, err := l.pool.Query(ctx, `select name, min(position) - 1, max(position) from eventstore.events
 		where correlation_id = $2 and namespace = $1 and name >= '-' group by name order by name`, namespace, correlationID)
 	if err != nil {
@@ -130,6 +134,7 @@ func (l *Log) ChangeSet(ctx context.Context, namespace, correlationID string) (C
 // pattern, as of a position: the latest of each name, current being true, and
 // with past also all earlier ones. f also sees deletions.
 func (l *Log) Values(ctx context.Context, namespace, pattern string, position int64, past bool, f func(e *config.Event, current bool) error) error {
+	defer l.stats.Queries.Since("values", time.Now())
 	const sql = `select name, version, position, type, schema_version, data,
 			version = max(version) over (partition by name) as current
 		from eventstore.events
@@ -157,6 +162,7 @@ func (l *Log) Known(ctx context.Context, cmd Command) (Outcome, bool, error) {
 	if cmd.Key == "" {
 		return Outcome{}, false, nil
 	}
+	defer l.stats.Queries.Since("known", time.Now())
 	state := batchState{known: map[string]knownCommand{}}
 	id := CommandID(cmd.Key)
 	rows, err := l.pool.Query(ctx, knownSQL, []string{id})

@@ -94,6 +94,7 @@ func (l *Log) Import(ctx context.Context, origin string, want config.Hash, event
 	default:
 		return Head{}, fmt.Errorf("import: %w", err)
 	}
+	l.stats.Position.See(head.Position)
 	select {
 	case l.appended <- struct{}{}:
 	default:

@@ -97,6 +97,16 @@ func collect(batch jetstream.MessageBatch, err error) ([]Message, error) {
 // server's own figures and for how much it delivers again.
 func (m *Message) Ack() error { return m.msg.Ack() }
 
+// Left returns how many messages of the feed come after this one, as far as was
+// known when it was delivered.
+func (m *Message) Left() int64 {
+	about, err := m.msg.Metadata()
+	if err != nil { // it was not delivered by a consumer
+		return 0
+	}
+	return int64(about.NumPending)
+}
+
 // AckSync is Ack with the server's confirmation.
 func (m *Message) AckSync(ctx context.Context) error { return m.msg.DoubleAck(ctx) }
 

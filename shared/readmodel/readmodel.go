@@ -18,6 +18,7 @@ import (
 
 	"github.com/config-api/config-api/shared/config"
 	"github.com/config-api/config-api/shared/pg"
+	"github.com/config-api/config-api/shared/stats"
 )
 
 //go:embed migrations/*.sql
@@ -38,10 +39,14 @@ func sub(files embed.FS, dir string) fs.FS {
 type Store struct {
 	pool          *pgxpool.Pool
 	snapshotEvery int64
+	reads         stats.Timings
 }
 
 // New returns a store on a database that has [Schema].
 func New(pool *pgxpool.Pool) *Store { return &Store{pool: pool, snapshotEvery: defaultSnapshotEvery} }
+
+// Reads are how long reads took, by what was read.
+func (s *Store) Reads() *stats.Timings { return &s.reads }
 
 // Checkpoint is how far a generation of the tables is: the fold of the events
 // up to Position. Of an empty one Epoch is empty and Position 0.
@@ -142,6 +147,7 @@ const activeSQL = `select ` + checkpointColumns + ` from readmodel.active a join
 // generation, and returns that state's checkpoint. In the SQL that f runs,
 // $current and $history stand for the generation's tables: see [snapshot.sql].
 func (s *Store) snapshot(ctx context.Context, what string, f func(v snapshot) error) (Checkpoint, error) {
+	defer s.reads.Since(strings.ReplaceAll(what, " ", "_"), time.Now())
 	var checkpoint Checkpoint
 	options := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
 	err := pgx.BeginTxFunc(ctx, s.pool, options, func(tx pgx.Tx) error {

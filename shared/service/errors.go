@@ -70,9 +70,10 @@ func refusal(err error) (told *config.Error, ours bool) {
 
 // handleError answers an error: in v2 as a problem document, else as plain
 // text, as the system that v1 replaces did.
-func handleError(logger *slog.Logger) echo.HTTPErrorHandler {
+func handleError(logger *slog.Logger, requests *requests) echo.HTTPErrorHandler {
 	return func(err error, c echo.Context) {
 		told, ours := refusal(err)
+		requests.refuse(told.Code)
 		status := statuses[told.Code]
 		if ours {
 			logger.Error("request failed", "request_id", RequestID(c), "method", c.Request().Method, "route", c.Path(), "status", status, "error", err)

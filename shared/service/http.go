@@ -20,15 +20,16 @@ import (
 const requestIDKey = "request_id"
 
 // NewEcho returns an echo with what every service has: request ids, the access
-// log, the error table, recovery from panics and the limit of bodies, but for
-// the routes that are named.
-func NewEcho(logger *slog.Logger, unlimited ...string) *echo.Echo {
+// log, the error table, recovery from panics, its metrics and the limit of
+// bodies, but for the routes that are named.
+func NewEcho(logger *slog.Logger, metrics *Metrics, unlimited ...string) *echo.Echo {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
 	e.IPExtractor = echo.ExtractIPDirect() // else a header names the client
-	e.HTTPErrorHandler = handleError(logger)
+	e.HTTPErrorHandler = handleError(logger, metrics.requests)
 	e.JSONSerializer = exactJSON{}
-	e.Use(requestID, access(logger), recovered, limited(unlimited), segments)
+	e.Use(requestID, access(logger, metrics.requests), recovered, limited(unlimited), segments)
+	metrics.routes(e)
 	return e
 }
 
@@ -69,17 +70,27 @@ func saneID(id string) bool {
 	return id != "" && len(id) <= 128
 }
 
-// access logs one line a request, with the route's template rather than the
-// path, so that lines can be counted.
-func access(logger *slog.Logger) echo.MiddlewareFunc {
+// access counts each request and logs a line for it, with the route's template
+// rather than the path, so that lines can be counted too.
+func access(logger *slog.Logger, requests *requests) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
-			start := time.Now()
+			endpoint, start := requests.begin(c), time.Now()
+			ended := false
+			defer func() {
+				if !ended { // something panics, on purpose: see recovered
+					endpoint.aborted.Add(1)
+				}
+			}()
 			if err := next(c); err != nil {
 				c.Error(err)
 			}
+			took := time.Since(start)
+			endpoint.end(c.Response().Status, took)
+			ended = true
 			ctx, level := c.Request().Context(), slog.LevelInfo
-			if c.Path() == "/healthz" || c.Path() == "/readyz" {
+			switch c.Path() {
+			case liveRoute, readyRoute, metricsRoute:
 				level = slog.LevelDebug // something asks every few seconds
 			}
 			if !logger.Enabled(ctx, level) {
@@ -90,7 +101,7 @@ func access(logger *slog.Logger) echo.MiddlewareFunc {
 				slog.String("method", c.Request().Method),
 				slog.String("route", c.Path()),
 				slog.Int("status", c.Response().Status),
-				slog.Duration("duration", time.Since(start)),
+				slog.Duration("duration", took),
 				slog.Int64("bytes", c.Response().Size),
 				slog.String("position", c.Response().Header().Get("Config-Position")),
 				slog.String("remote", c.RealIP()))

@@ -60,7 +60,7 @@ func (j *journal) lines(t *testing.T, message string) (lines []map[string]any) {
 func send(t *testing.T, handler echo.HandlerFunc, request *http.Request) (*httptest.ResponseRecorder, *journal) {
 	t.Helper()
 	log := new(journal)
-	e := service.NewEcho(log.logger())
+	e := service.NewEcho(log.logger(), service.NewMetrics("demo"))
 	for _, route := range []string{"/v1/things/:name", "/v2/things/:name"} {
 		e.GET(route, handler)
 		e.POST(route, handler)
@@ -371,7 +371,7 @@ func TestUndefinedRoutes(t *testing.T) {
 
 func TestV1WithoutItsPrefixIsDeprecated(t *testing.T) {
 	t.Parallel()
-	e := service.NewEcho(discard)
+	e := service.NewEcho(discard, service.NewMetrics("demo"))
 	service.V1(e, func(g *echo.Group) {
 		g.GET("/config/:name", func(c echo.Context) error { return service.Text(c, http.StatusOK, []byte(c.Param("name"))) })
 		g.GET("/gone", failing(config.Errorf(config.Gone, "x")))

@@ -32,6 +32,7 @@ type Program struct {
 func (p Program) Run(ctx context.Context, args, environ []string, out io.Writer) error {
 	var listen string
 	var log LogOptions
+	var adminOptions AdminOptions
 	options := NewOptions(p.Name, p.About)
 	options.String(&listen, "listen", p.Listen, "address to answer HTTP on")
 	log.Bind(options, "json")
@@ -43,6 +44,7 @@ func (p Program) Run(ctx context.Context, args, environ []string, out io.Writer)
 		return Healthcheck(ctx, listen)
 	}
 	p.Bind(options)
+	adminOptions.Bind(options)
 	if err := options.Parse(args, environ, out); err != nil {
 		return err
 	}
@@ -51,11 +53,17 @@ func (p Program) Run(ctx context.Context, args, environ []string, out io.Writer)
 	if err != nil {
 		return err
 	}
-	runner, err := p.New(ctx, logger)
+	defer func() { _ = listener.Close() }() // for when it does not come to serving
+	admin, err := adminOptions.Open(ctx)
 	if err != nil {
-		_ = listener.Close()
 		return err
 	}
+	defer admin.Close()
+	runner, err := p.New(ctx, logger)
+	if err != nil {
+		return err
+	}
+	admin.Serve(ctx, logger, log.Var, runner.Handler())
 	logger.Info("started", "listen", listener.Addr().String(), "version", Version())
 	// HTTP stops first, so that what is in flight still has its service.
 	working, stop := context.WithCancel(context.WithoutCancel(ctx))

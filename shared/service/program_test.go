@@ -33,7 +33,7 @@ func (d *demo) Run(ctx context.Context) error {
 }
 
 func (d *demo) Handler() http.Handler {
-	e := service.NewEcho(discard)
+	e := service.NewEcho(discard, service.NewMetrics("demo"))
 	service.Health(e)
 	mux := http.NewServeMux()
 	mux.Handle("/", e)

@@ -81,9 +81,13 @@ func Serve(ctx context.Context, listener net.Listener, handler http.Handler, log
 
 // Listen opens the TCP address of a service, with an error that says what to do.
 func Listen(ctx context.Context, address string) (net.Listener, error) {
+	return listen(ctx, address, "--listen")
+}
+
+func listen(ctx context.Context, address, option string) (net.Listener, error) {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("%s is in use by another program: stop it, or choose another address with --listen", address)
+		return nil, fmt.Errorf("%s is in use by another program: stop it, or choose another address with %s", address, option)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("can't listen on %s: %w", address, err)

@@ -239,7 +239,7 @@ func TestRetry(t *testing.T) {
 
 func TestHealth(t *testing.T) {
 	t.Parallel()
-	e := service.NewEcho(discard)
+	e := service.NewEcho(discard, service.NewMetrics("demo"))
 	var broken error
 	service.Health(e,
 		service.Check{Name: "database", Run: func(context.Context) error { return nil }},

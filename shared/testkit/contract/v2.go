@@ -49,6 +49,7 @@ func V2(t *testing.T, a API) {
 		{"audit", audits},
 		{"log", logs},
 		{"operations", operations},
+		{"figures", figures},
 		{"undefined v2 routes", undefinedV2},
 	} {
 		t.Run(part.name, func(t *testing.T) {

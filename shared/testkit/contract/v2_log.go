@@ -3,6 +3,7 @@ package contract
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"net/url"
 	"strconv"
 	"strings"
@@ -149,6 +150,33 @@ func operations(t *testing.T, s *space) {
 		if got := s.Do(t, "GET", path, "").is(t, 200); !bytes.Equal([]byte(got.Body), text) {
 			t.Errorf("%s is not the document", path)
 		}
+	}
+}
+
+// figures are there for every service, and say what was done. A gateway has no
+// metrics.
+func figures(t *testing.T, s *space) {
+	written := s.put(t, "a", "1")
+	s.Do(t, "GET", s.path("configs/a")+"?consistency=strong", "").is(t, 200)
+	for service, figure := range map[string]string{"command": "log_position", "projector": "projection_position", "query": "view_position"} {
+		testkit.Eventually(t, func() error { // the tables follow
+			got := s.Do(t, "GET", "/v2/stats/"+service, "").is(t, 200).has(t, "/service", service)
+			reached, err := strconv.ParseFloat(got.at("/figures/"+figure), 64)
+			if position, _ := strconv.ParseFloat(written.at("/position"), 64); err != nil || reached < position {
+				return fmt.Errorf("%s of %s is %v, %w; want at least %v", figure, service, reached, err, position)
+			}
+			return nil
+		})
+	}
+	if all := s.Do(t, "GET", "/v2/stats", "").is(t, 200); !strings.Contains(all.Body, `"service":"query"`) {
+		t.Errorf("stats without the service that answers them: %s", all.Body)
+	}
+	s.Do(t, "GET", "/v2/stats/nothing", "").problem(t, 404, config.NotFound)
+	s.Do(t, "DELETE", "/v2/stats", "").problem(t, 404, config.NotFound)
+	if got := s.Do(t, "GET", "/metrics", ""); got.Status == 404 {
+		got.want(t, 404, "Not Found")
+	} else if got.is(t, 200); !strings.Contains(got.Body, "\nconfig_api_view_position{service=\"query\"} ") {
+		t.Errorf("metrics without the position in memory: %.500s", got.Body)
 	}
 }
 
