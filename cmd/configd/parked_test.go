@@ -42,7 +42,6 @@ func wantParked(t *testing.T, s *system, want ...string) {
 // had been.
 func TestAParkedName(t *testing.T) {
 	t.Parallel()
-	testkit.Long(t)
 	s := startSystem(t)
 	api, c := contract.New(s.url), newClient(t, s.url)
 	ns := c.Namespace("default")

@@ -29,7 +29,6 @@ func (s *system) restore(t *testing.T, position int64) {
 // nothing is mixed, and two calls bring the system to what the log has.
 func TestRecoverARestoredLog(t *testing.T) {
 	t.Parallel()
-	testkit.Long(t)
 	for name, emptyFeed := range map[string]bool{"the feed is ahead": false, "a person has deleted the feed": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -122,7 +121,6 @@ func logged(s *system, names ...string) error {
 // An export into another system is the same log, and a backup.
 func TestExportAndImport(t *testing.T) {
 	t.Parallel()
-	testkit.Long(t)
 	from, to := startSystem(t), newSystem(t)
 	to.execute(t, `update eventstore.log_head set (epoch, origin) = (select id, id from gen_random_uuid() as id)`)
 	to.start(t)
