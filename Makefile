@@ -39,7 +39,7 @@ cover: ## show the last test run's coverage, line by line
 
 test-contract: build ## hold bin/configd against its whole contract, and run the tour and the client's example
 	@scripts/postgres.sh
-	go test -count=1 -tags=contract -run='^Test(Contract|Tour|ClientExample)$$' ./e2e/...
+	go test -count=1 -tags=contract -run='^Test(Contract|Tour|ClientExample|Configctl)$$' ./e2e/...
 
 test-crash: crash-programs ## kill and break everything again and again while clients write, and count
 	@scripts/postgres.sh

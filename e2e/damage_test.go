@@ -252,5 +252,3 @@ func (c *cluster) damage(t *testing.T, text string) {
 	}
 	t.Fatalf("%q is not in the files of NATS", text)
 }
-
-func lastOf(lines []string, n int) []string { return lines[max(0, len(lines)-n):] }

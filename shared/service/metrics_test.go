@@ -183,7 +183,7 @@ func TestStreamsAreNotSlowRequests(t *testing.T) {
 		answerOf(t, e, get("/watch?bad=1"))
 		func() {
 			defer func() {
-				if recover() != http.ErrAbortHandler {
+				if err, ok := recover().(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
 					t.Error("the panic did not go through")
 				}
 			}()

@@ -125,7 +125,7 @@ func (c *cli) awaitReaders(ctx context.Context, reader api, head client.Head) er
 		if err == nil {
 			return nil
 		}
-		if err != nil && !errors.Is(err, client.ErrEpochMismatch) && !errors.Is(err, client.ErrUnavailable) {
+		if !errors.Is(err, client.ErrEpochMismatch) && !errors.Is(err, client.ErrUnavailable) {
 			return err
 		}
 		select {

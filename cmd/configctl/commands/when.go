@@ -92,9 +92,9 @@ func parseLocal(words string, now time.Time) (time.Time, bool) {
 	if before, after, is := strings.Cut(words, "t"); is && len(before) == len(time.DateOnly) {
 		day, rest = before, after // 2026-11-24T14:00
 	}
-	switch {
-	case day == "today":
-	case day == "yesterday":
+	switch day {
+	case "today":
+	case "yesterday":
 		date--
 	default:
 		if t, ok := parseAs(day, days); ok {
