@@ -75,7 +75,7 @@ func (n *Namespace) watchOnce(ctx context.Context, o WatchOptions, at config.Tok
 	switch {
 	case at == Begin:
 		r.query.Set("from_position", "0")
-	case at.Position > 0:
+	case at.Position > 0 || at.Epoch != "": // position 0 too, of a log that had no event then
 		r.header.Set("Last-Event-ID", at.String())
 	}
 	response, err := n.client.send(ctx, r)

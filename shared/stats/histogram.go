@@ -102,8 +102,7 @@ func (s *Snapshot) Below(bound time.Duration) uint64 {
 func (s *Snapshot) Quantile(share float64) time.Duration {
 	rank := uint64(math.Ceil(share * float64(s.Count)))
 	var count uint64
-	for i := range s.buckets {
-		n := s.buckets[i]
+	for i, n := range &s.buckets {
 		if count += n; n > 0 && count >= rank {
 			switch i {
 			case 0:
