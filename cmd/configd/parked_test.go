@@ -89,7 +89,7 @@ func TestAParkedName(t *testing.T) {
 	}
 	for _, option := range []client.ReadOption{client.Strong(), client.AtPosition(good)} {
 		page := must[client.Page](t)(ns.ListPage(t.Context(), "", 5, "", option))
-		if page.Items[0].Name != "good" || strings.Join(page.Parked, " ") != "bad" {
+		if page.Items[0].Name != "good" || strings.Join(page.Parked, " ") != "bad" || page.Final {
 			t.Errorf("the list begins with %s and leaves out %v", page.Items[0].Name, page.Parked)
 		}
 	}
@@ -122,12 +122,17 @@ func TestAParkedName(t *testing.T) {
 		t.Errorf("half a name: %v", err)
 	}
 
+	list := fmt.Sprint("/v2/namespaces/default/configs?at_position=", good)
+	without := api.Do(t, "GET", list, "")
 	s.execute(t, `alter table readmodel.history_1 drop constraint odd`)
 	done := must[[]client.Retried](t)(c.RetryParked(t.Context(), "", ""))
 	if len(done) != 1 || done[0].Applied != 2 || done[0].Reason != "" {
 		t.Errorf("tried again: %+v", done)
 	}
 	wantParked(t, s)
+	if again := api.Do(t, "GET", list, "", "If-None-Match", without.Header.Get("ETag")); again.Status != 200 || strings.Contains(again.Body, "parked") {
+		t.Errorf("the list that lacked a name is still %d %.200s", again.Status, again.Body)
+	}
 	testkit.Eventually(t, func() error {
 		got, err := ns.Get(t.Context(), "bad")
 		if err == nil && string(got.Value) != "3" {

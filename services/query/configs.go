@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"hash/crc32"
 	"net/http"
 	"slices"
 	"strconv"
@@ -55,6 +56,9 @@ func (p *page[T]) leaveOut(parked *readmodel.ParkedNames, namespace, prefix stri
 		}
 	}
 	slices.Sort(p.Parked)
+	if p.Parked != nil {
+		p.Final = false // it will be whole
+	}
 }
 
 // cursor is what a page token holds: where the next page begins, and the state
@@ -235,7 +239,11 @@ func (s *Service) listNow(c echo.Context, r *read, namespace, prefix, kind strin
 
 // answerPage answers a list; its ETag is the state that it shows.
 func answerPage(c echo.Context, answer page[item], epoch string) error {
-	if notModified(c, `"`+epoch+":"+strconv.FormatInt(answer.Position, 10)+`"`) {
+	tag := epoch + ":" + strconv.FormatInt(answer.Position, 10)
+	if answer.Parked != nil { // the same position can be answered whole later
+		tag += ":without-" + strconv.FormatUint(uint64(crc32.ChecksumIEEE([]byte(strings.Join(answer.Parked, " ")))), 16)
+	}
+	if notModified(c, `"`+tag+`"`) {
 		return nil
 	}
 	return c.JSON(http.StatusOK, answer)

@@ -244,6 +244,7 @@ func (s *Service) diff(c echo.Context) error {
 		answer.Parked = append(answer.Parked, n.Name)
 	}
 	slices.Sort(answer.Parked)
+	answer.Final = answer.Final && answer.Parked == nil
 	for _, pair := range d.Changes {
 		if slices.Contains(answer.Parked, pair.After.Name) {
 			continue
