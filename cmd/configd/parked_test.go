@@ -101,6 +101,9 @@ func TestAParkedName(t *testing.T) {
 	}
 	report := must[check.Report](t)(checkOnce(t, s, check.Options{}))
 	wantFaults(t, &report)
+	if got := api.Do(t, "GET", "/metrics", ""); !strings.Contains(got.Body, `config_api_projection_parked_names{service="projector"} 1`) {
+		t.Errorf("the metrics do not tell of a parked name: %d", got.Status)
+	}
 
 	t.Log("A restart changes nothing.")
 	s.stop()

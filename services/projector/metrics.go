@@ -26,6 +26,7 @@ func (s *Service) measure() {
 	m.Gauge("feed_position", "Position of the last event in the feed, as far as the projector has heard.", func() float64 { return float64(p.progress(time.Now()).feed) })
 	m.Gauge("projection_lag_events", "Events of the feed that are not applied.", func() float64 { return float64(p.progress(time.Now()).lag) })
 	m.Gauge("projection_lag_seconds", "At most how long ago the oldest event was recorded that is not applied; 0 when all are.", func() float64 { return p.progress(time.Now()).behind.Seconds() })
+	m.Gauge("projection_parked_names", "Names with an event that can't be applied.", func() float64 { return float64(p.parked.Load()) })
 	m.Duration("projection_apply", "How long it took to apply a batch of events.", &p.applying)
 	m.Sizes("projection_batch_events", "Events that were applied at once.", &p.batch)
 	m.Counter("projection_consumer_resets_total", "Times that the durable consumer was elsewhere than the checkpoint and was reset.", func() float64 { return float64(p.resets.Load()) })
@@ -51,6 +52,7 @@ type figures struct {
 	applying stats.Histogram
 	batch    stats.Sizes
 	resets   atomic.Int64
+	parked   atomic.Int64 // names, as the leader knows them
 
 	figuring sync.Mutex
 	position int64     // the checkpoint

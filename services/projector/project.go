@@ -124,6 +124,9 @@ func (p *projector) project(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if checkpoint.Revision > 0 {
+		p.tellParked(ctx, checkpoint.Position)
+	}
 	p.logger.Info("projecting", "position", checkpoint.Position, "generation", checkpoint.Generation)
 	p.announce(checkpoint)
 	held := held{at: placeOf(checkpoint)}
@@ -246,12 +249,14 @@ func (p *projector) apply(ctx context.Context, from readmodel.Checkpoint, epoch 
 	return to, err
 }
 
-// tellParked logs the names that were parked after a position.
+// tellParked counts the names that are parked, and logs those that were after a
+// position.
 func (p *projector) tellParked(ctx context.Context, after int64) {
 	parked, err := p.store.Parked(ctx)
 	if err != nil {
 		p.logger.Warn("parked names can't be read", "error", err)
 	}
+	p.parked.Store(int64(len(parked)))
 	for _, n := range parked {
 		if n.Position > after {
 			p.logger.Error("name parked: see \"A name is parked\" in docs/operations.md",
