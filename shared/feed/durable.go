@@ -78,7 +78,7 @@ func collect(batch jetstream.MessageBatch, err error) ([]Message, error) {
 	if err != nil {
 		return nil, fmt.Errorf("fetch: %w", err)
 	}
-	messages := make([]Message, 0, fetchSize)
+	var messages []Message // grown as they come: most fetches bring few
 	for msg := range batch.Messages() {
 		event, log, err := Decode(msg.Data())
 		if err != nil {
