@@ -3,7 +3,9 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -169,6 +171,9 @@ func TestAnEventThatCannotBeRead(t *testing.T) {
 	ns := c.Namespace("ns")
 	must[client.Written](t)(ns.Set(t.Context(), "bad", 1))
 	must[client.Written](t)(ns.Set(t.Context(), "good", 1))
+	var live []string
+	var watching sync.WaitGroup
+	watching.Go(func() { live = seen(t, ns, 4) })
 	s.appendBroken(t, "ns", "bad", 2)
 	after := must[client.ChangeSet](t)(ns.Apply(t.Context(), []client.Change{client.Set("bad", 3), client.Set("good", 2)}))
 	wantParked(t, s, "ns/bad 3+2")
@@ -188,6 +193,12 @@ func TestAnEventThatCannotBeRead(t *testing.T) {
 	must[client.Written](t)(ns.Set(t.Context(), "good", 3))
 	must[client.Config](t)(ns.Get(t.Context(), "good"))
 	mustBe(t, bad())
+	// A watch that was open goes on behind it, and one from the beginning is the same.
+	watching.Wait()
+	again := seen(t, ns, 4)
+	if want := "1 2 5 6"; strings.Join(live, " ") != want || strings.Join(again, " ") != want {
+		t.Errorf("watches have seen %v, and from the beginning %v, want %s", live, again, want)
+	}
 	report := must[check.Report](t)(checkOnce(t, s, check.Options{}))
 	wantFaults(t, &report)
 	testkit.Eventually(t, func() error {
@@ -198,6 +209,22 @@ func TestAnEventThatCannotBeRead(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// seen returns the positions of the first n changes of a namespace that a watch
+// shows.
+func seen(t *testing.T, ns *client.Namespace, n int) (positions []string) {
+	t.Helper()
+	for e, err := range ns.Watch(t.Context(), client.WatchOptions{After: client.Begin}) {
+		if err != nil {
+			t.Errorf("watch: %v", err)
+			return positions
+		}
+		if positions = append(positions, strconv.FormatInt(e.Position, 10)); len(positions) == n {
+			return positions
+		}
+	}
+	return positions
 }
 
 // appendBroken appends an event to the log whose data says nothing, as a program

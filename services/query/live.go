@@ -36,11 +36,11 @@ func newLive() *live {
 // publish appends a link for the state. It is called by the view alone. A view
 // that was loaded anew has no events, and may be further than the link before.
 func (l *live) publish(now *state, events []config.Event) {
-	next := &link{epoch: now.epoch, from: now.position, position: now.position, events: events, ready: make(chan struct{})}
-	if len(events) > 0 {
-		next.from = events[0].Position - 1
-	}
 	old := l.newest.Load()
+	next := &link{epoch: now.epoch, from: now.position, position: now.position, events: events, ready: make(chan struct{})}
+	if events != nil { // those that could be applied of all since the link before
+		next.from = old.position
+	}
 	old.next = next
 	l.newest.Store(next)
 	close(old.ready)
