@@ -223,6 +223,46 @@ func TestRebuildGoesOn(t *testing.T) {
 	}
 }
 
+// A message that the feed has lost halts a projection that needs it. What is read
+// stays.
+func TestALostMessage(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	var log testkit.Log
+	for _, value := range []string{`1`, `2`, `3`} {
+		log.Set(t, "ns", "a", value)
+	}
+	testkit.Publish(t, s.js, log.Events)
+	p := s.start(t, s.options())
+	s.wantFold(t, log.Events)
+	log.Set(t, "ns", "a", `4`)
+	log.Set(t, "ns", "a", `5`)
+	testkit.Lose(t, s.js, log.Events, 4)
+	wantHalted(t, p, "message 4 of the feed is missing: the stream has lost it", projection{
+		Name: "current", State: "halted", Epoch: testkit.Epoch, Position: 3, Feed: 5, Lag: 2,
+	})
+	s.wantFold(t, log.Events[:3])
+}
+
+// A rebuild that needs it fails, and says so.
+func TestRebuildOverALostMessage(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	var log testkit.Log
+	for _, value := range []string{`1`, `2`, `3`} {
+		log.Set(t, "ns", "a", value)
+	}
+	testkit.Publish(t, s.js, log.Events)
+	p := s.start(t, s.options())
+	s.wantFold(t, log.Events)
+	testkit.Lose(t, s.js, log.Events, 2)
+	p.ask(t, "POST", rebuildPath, "")
+	if r := p.rebuilt(t, "failed"); !strings.Contains(r.Detail, "message 2 of the feed is missing") {
+		t.Errorf("the rebuild failed with %q", r.Detail)
+	}
+	s.wantFold(t, log.Events)
+}
+
 // A projection that has halted before an event that this program does not know
 // is rebuilt as far as it had come.
 func TestRebuildWhileHalted(t *testing.T) {

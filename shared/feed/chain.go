@@ -61,18 +61,24 @@ func (e *MissingError) Error() string {
 // Missing returns a [*MissingError] if the stream does not have a message that a
 // reader waits for while later ones come, and nil if it does.
 func Missing(ctx context.Context, js jetstream.JetStream, position int64) error {
+	last, err := LastPosition(ctx, js)
+	if err != nil || last <= position {
+		return err
+	}
+	// Looked for after the end: a stream that is made anew meanwhile, in order,
+	// has it once it is longer than that.
 	stream, err := js.Stream(ctx, Stream)
 	if err != nil {
 		return wrap("look at the stream", err)
 	}
 	_, err = stream.GetMsg(ctx, uint64(position))
-	if errors.Is(err, jetstream.ErrMsgNotFound) && int64(stream.CachedInfo().State.LastSeq) > position {
-		return &MissingError{position}
+	if !errors.Is(err, jetstream.ErrMsgNotFound) {
+		return wrap(fmt.Sprintf("read message %d", position), err)
 	}
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return nil
+	if again, err := LastPosition(ctx, js); err != nil || again < last {
+		return err // it is made anew
 	}
-	return wrap(fmt.Sprintf("read message %d", position), err)
+	return &MissingError{position}
 }
 
 // broken reports whether an error says that the feed is not the log: no reader can

@@ -64,6 +64,31 @@ func TestFollowEndsAtWhatIsNotTheLogs(t *testing.T) {
 	}
 }
 
+// A message that the stream has lost ends it too; one that is only late does not.
+func TestFollowEndsAtALostMessage(t *testing.T) {
+	t.Parallel()
+	js := testkit.Feed(t, testkit.NATS(t))
+	var log testkit.Log
+	for _, value := range []string{`1`, `2`, `3`} {
+		log.Set(t, "ns", "a", value)
+	}
+	testkit.Lose(t, js, log.Events, 2)
+	var reached int64
+	err := feed.Follow(t.Context(), js, feed.Place{}, slog.New(slog.DiscardHandler), func(_ string, events []config.Event) error {
+		reached = events[len(events)-1].Position
+		return nil
+	})
+	var missing *feed.MissingError
+	if !errors.As(err, &missing) || missing.Position != 2 || reached != 1 {
+		t.Errorf("Follow ended after %d with %v, want that message 2 is missing after 1", reached, err)
+	}
+	for _, there := range []int64{1, 3, 4, 100} {
+		if err := feed.Missing(t.Context(), js, there); err != nil {
+			t.Errorf("position %d: %v", there, err)
+		}
+	}
+}
+
 // follow follows from a position on until the test ends.
 func follow(t *testing.T, js jetstream.JetStream, after feed.Place) *follower {
 	f := &follower{t: t, ended: make(chan error, 1)}
