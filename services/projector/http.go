@@ -116,23 +116,29 @@ func (s *Service) named(c echo.Context) error {
 	return nil
 }
 
+// decodeOptional reads a body, if there is one.
+func decodeOptional(c echo.Context, request any) error {
+	body, err := io.ReadAll(c.Request().Body)
+	if err != nil {
+		return service.BodyError(err)
+	}
+	if len(body) == 0 {
+		return nil
+	}
+	return service.DecodeJSON(body, request)
+}
+
 // postRebuild asks for a rebuild: of the next generation, or with {"generation": n}
 // for an old one to be brought up to date and read again.
 func (s *Service) postRebuild(c echo.Context) error {
 	if err := s.named(c); err != nil {
 		return err
 	}
-	body, err := io.ReadAll(c.Request().Body)
-	if err != nil {
-		return service.BodyError(err)
-	}
 	var request struct {
 		Generation int64 `json:"generation"`
 	}
-	if len(body) > 0 {
-		if err := service.DecodeJSON(body, &request); err != nil {
-			return err
-		}
+	if err := decodeOptional(c, &request); err != nil {
+		return err
 	}
 	r, err := s.store.RequestRebuild(c.Request().Context(), request.Generation)
 	if err != nil {
@@ -147,25 +153,20 @@ func (s *Service) postRetry(c echo.Context) error {
 	if err := s.named(c); err != nil {
 		return err
 	}
-	body, err := io.ReadAll(c.Request().Body)
-	if err != nil {
-		return service.BodyError(err)
-	}
 	var request struct {
 		Namespace string `json:"namespace"`
 		Name      string `json:"name"`
 	}
-	if len(body) > 0 {
-		if err := service.DecodeJSON(body, &request); err != nil {
-			return err
-		}
-		if (request.Namespace == "") != (request.Name == "") {
-			return config.Errorf(config.Invalid, "namespace and name are both needed; without both all parked names are tried")
-		}
+	if err := decodeOptional(c, &request); err != nil {
+		return err
+	}
+	if (request.Namespace == "") != (request.Name == "") {
+		return config.Errorf(config.Invalid, "namespace and name are both needed; without both all parked names are tried")
 	}
 	ctx := c.Request().Context()
 	names := []readmodel.Parked{{Namespace: request.Namespace, Name: request.Name}}
 	if request.Name == "" {
+		var err error
 		if names, err = s.store.Parked(ctx); err != nil {
 			return err
 		}
