@@ -101,6 +101,10 @@ var scriptCommands = map[string]func(*testscript.TestScript, bool, []string){
 		s.start(ts.Value("t").(*testing.T))
 		ts.Setenv("CONFIGCTL_SERVER", s.url)
 	},
+	// sql STATEMENT runs it as the owner of the database.
+	"sql": func(ts *testscript.TestScript, _ bool, args []string) {
+		ts.Value("system").(*system).execute(ts.Value("t").(*testing.T), strings.Join(args, " "))
+	},
 	// manylines FILE N makes a file of N lines like n7=7.
 	"manylines": func(ts *testscript.TestScript, _ bool, args []string) {
 		n, err := strconv.Atoi(args[1])

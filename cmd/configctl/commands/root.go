@@ -106,7 +106,7 @@ func (c *cli) root() *cobra.Command {
 	_ = root.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"table", "json", "yaml", "value"}, cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(
 		c.get(), c.set(), c.delete(), c.list(), c.history(), c.diff(), c.revert(), c.copy(), c.watch(), c.audit(),
-		c.apply(), c.export(), c.imports(), c.schema(), c.verify(), c.check(), c.rebuild(), c.recovery(), c.status(),
+		c.apply(), c.export(), c.imports(), c.schema(), c.verify(), c.check(), c.rebuild(), c.recovery(), c.parked(), c.status(),
 		c.bench(), c.contexts(), c.version(),
 	)
 	root.InitDefaultCompletionCmd("completion") // it is there only if it is asked for

@@ -69,6 +69,7 @@ func (c *cli) statusOfLog(cmd *cobra.Command, api api, t *table, data map[string
 		if p.Detail != "" {
 			more += "; " + oneLine(p.Detail)
 		}
+		more += parkedText(p)
 		t.rows = append(t.rows, row{[]string{"projection " + p.Name, p.State, number(p.Position), number(p.Lag), more}, colour})
 	}
 	rebuild, err := api.Rebuild(cmd.Context())
