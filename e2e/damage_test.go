@@ -18,6 +18,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/config-api/config-api/shared/client"
+	"github.com/config-api/config-api/shared/config"
 	"github.com/config-api/config-api/shared/feed"
 	"github.com/config-api/config-api/shared/testkit"
 )
@@ -219,7 +220,8 @@ func (c *cluster) recover(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.api.Recover(t.Context(), head.Epoch); err != nil {
+	fresh, err := c.api.Recover(t.Context(), head.Epoch)
+	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := c.api.StartRebuild(t.Context(), 0); err != nil {
@@ -227,6 +229,17 @@ func (c *cluster) recover(t *testing.T) {
 	}
 	if _, err := c.api.AwaitRebuild(t.Context(), nil); err != nil {
 		t.Fatal(err)
+	}
+	for _, q := range c.queries { // each has heard of it
+		reader, err := client.New(q.url())
+		if err != nil {
+			t.Fatal(err)
+		}
+		testkit.Eventually(t, func() error {
+			reader.Echo(config.Token{Epoch: fresh.Epoch, Position: fresh.Position})
+			_, err := reader.Namespace("default").ListPage(t.Context(), "", 1, "")
+			return err
+		})
 	}
 }
 

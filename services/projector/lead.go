@@ -47,6 +47,7 @@ func lead(ctx context.Context, pool *pgxpool.Pool, lock int64, logger *slog.Logg
 			select {
 			case <-time.After(haltedPause):
 			case <-again:
+				continue
 			case <-ctx.Done():
 			}
 		case err != nil:

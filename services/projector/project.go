@@ -94,13 +94,6 @@ func (p *projector) flip() {
 	}
 }
 
-// rebuilt has it go on with tables that were made anew. Why it could not with the
-// old ones is over; if not, it is said again.
-func (p *projector) rebuilt() {
-	p.update(func(s *status) { s.Halted = "" })
-	p.flip()
-}
-
 func (p *projector) projectUntilFlip(ctx context.Context) error {
 	projecting, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

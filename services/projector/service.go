@@ -66,7 +66,7 @@ func New(ctx context.Context, o Options, logger *slog.Logger) (*Service, error) 
 	s.store = readmodel.New(s.pool)
 	s.projector = &projector{store: s.store, js: s.js, nc: s.nc, logger: logger, flips: make(chan struct{}, 1)}
 	s.changelog = &changelog{store: s.store, js: s.js, logger: logger, values: o.LogValues}
-	s.rebuilder = newRebuilder(s.store, s.js, s.nc, logger, s.projector.rebuilt)
+	s.rebuilder = newRebuilder(s.store, s.js, s.nc, logger, s.projector.flip)
 	s.measure()
 	s.handler = s.routes()
 	return s, nil
