@@ -104,6 +104,10 @@ var rules = []rule{
 		because: "how figures are shown is decided in one place; the others only have them",
 	},
 	{
+		who: []string{root + "..."}, direct: true, never: []string{"go.opentelemetry.io/..."}, except: []string{root + "shared/tracing"},
+		because: "how spans are made is decided in one place, which is off by default",
+	},
+	{
 		who: []string{root + "..."}, except: []string{root + "shared/testkit/..."}, never: []string{root + "shared/testkit/...", "testing"},
 		because: "what is for tests must not be in a program",
 	},

@@ -5,6 +5,7 @@ import (
 	"runtime"
 
 	"github.com/config-api/config-api/shared/service"
+	"github.com/config-api/config-api/shared/tracing"
 )
 
 // options are configd's start-up parameters.
@@ -17,6 +18,7 @@ type options struct {
 	logValues   bool
 	log         service.LogOptions
 	admin       service.AdminOptions
+	tracing     tracing.Options
 }
 
 func (o *options) bind(b *service.Options) {
@@ -29,4 +31,5 @@ func (o *options) bind(b *service.Options) {
 	b.Bool(&o.logValues, "log-values", true, "show values in the change log")
 	o.log.Bind(b, "text")
 	o.admin.Bind(b)
+	service.BindTracing(&o.tracing, b)
 }

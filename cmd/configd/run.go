@@ -98,16 +98,16 @@ func start(ctx context.Context, o options, logger *slog.Logger, out io.Writer) (
 
 // newServices builds the three services as their own programs do.
 func newServices(ctx context.Context, o options, db service.DatabaseOptions, nats service.NATSOptions, out io.Writer) (services, []part, error) {
-	writes, err := command.New(ctx, command.Options{Database: db, NATS: nats, Replicas: 1}, o.log.New(out, "command"))
+	writes, err := command.New(ctx, command.Options{Database: db, NATS: nats, Tracing: o.tracing, Replicas: 1}, o.log.New(out, "command"))
 	if err != nil {
 		return services{}, nil, err
 	}
-	projects, err := projector.New(ctx, projector.Options{Database: db, NATS: nats, LogValues: o.logValues}, o.log.New(out, "projector"))
+	projects, err := projector.New(ctx, projector.Options{Database: db, NATS: nats, Tracing: o.tracing, LogValues: o.logValues}, o.log.New(out, "projector"))
 	if err != nil {
 		return services{}, nil, err
 	}
 	reads, err := query.New(ctx, query.Options{
-		Database: db, NATS: nats, Watchers: watchers, WatchersPerClient: watchers,
+		Database: db, NATS: nats, Tracing: o.tracing, Watchers: watchers, WatchersPerClient: watchers,
 	}, o.log.New(out, "query"))
 	if err != nil {
 		return services{}, nil, err

@@ -12,6 +12,7 @@ import (
 	"github.com/config-api/config-api/shared/service"
 	"github.com/config-api/config-api/shared/testkit"
 	"github.com/config-api/config-api/shared/testkit/contract"
+	"github.com/config-api/config-api/shared/tracing"
 )
 
 // system is the three services as configd runs them, on a database and a NATS
@@ -21,6 +22,7 @@ type system struct {
 	database string
 	nats     *testkit.NATSServer
 	output   output // what all have logged
+	tracing  tracing.Options
 	stop     func() // as Ctrl-C does; twice is as good as once
 }
 
@@ -54,7 +56,7 @@ func (s *system) execute(t testing.TB, sql string) {
 func (s *system) start(t testing.TB) {
 	t.Helper()
 	db, nats := service.DatabaseOptions{URL: s.database}, service.NATSOptions{URL: s.nats.URL}
-	all, parts, err := newServices(t.Context(), options{logValues: true}, db, nats, &s.output)
+	all, parts, err := newServices(t.Context(), options{logValues: true, tracing: s.tracing}, db, nats, &s.output)
 	if err != nil {
 		t.Fatal(err)
 	}

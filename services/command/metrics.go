@@ -3,6 +3,7 @@ package command
 import (
 	"time"
 
+	"github.com/config-api/config-api/shared/feed"
 	"github.com/config-api/config-api/shared/service"
 	"github.com/config-api/config-api/shared/stats"
 )
@@ -29,8 +30,19 @@ func (s *Service) measure() {
 	m.Gauge("relay_lag_events", "Events in the log that are not published; 0 of a relay that stands by.", func() float64 { return float64(relay.lag()) })
 	m.Duration("relay_publish", "How long it took to publish a batch of events.", &relay.publishing)
 	m.Counter("relay_errors_total", "Times that relaying was interrupted by an error.", func() float64 { return float64(relay.errors.Load()) })
+	m.Gauge("feed_bytes", "Size of the stream on the disk of one NATS server, as the relay that leads has seen it.", func() float64 { return float64(relay.feed().Bytes) })
+	m.Gauge("feed_consumers", "Consumers of the stream: the services' and subscribers'.", func() float64 { return float64(relay.feed().Consumers) })
+	m.Gauge("feed_replicas", "Replicas of the stream that are up to date.", func() float64 { return float64(relay.feed().Replicas) })
 	m.Pool(s.pool)
 	m.NATS(s.nc)
+}
+
+// feed is what the relay that leads knows of the stream; zero of another.
+func (r *relay) feed() feed.Figures {
+	if status := r.Status(); status.Leader {
+		return status.Feed
+	}
+	return feed.Figures{}
 }
 
 // lag is how many events are not published. Only the one that leads, or has led

@@ -17,6 +17,7 @@ import (
 	"github.com/config-api/config-api/shared/feed"
 	"github.com/config-api/config-api/shared/pg"
 	"github.com/config-api/config-api/shared/stats"
+	"github.com/config-api/config-api/shared/tracing"
 )
 
 const (
@@ -47,6 +48,7 @@ type relay struct {
 	js       jetstream.JetStream
 	replicas int
 	logger   *slog.Logger
+	tracer   *tracing.Tracer
 	// Its pauses, which tests shorten: see relayPause and haltedPause.
 	pause, haltedPause time.Duration
 	again              chan struct{} // a halted relay need not pause any longer
@@ -60,10 +62,11 @@ type relay struct {
 
 type relayStatus struct {
 	Leader    bool
-	Placed    bool   // Published is known, and nobody else leads
-	Published int64  // the stream's last sequence, as far as known
-	Halted    string // why nothing is published until a person acts
-	Err       error  // of the last try
+	Placed    bool         // Published is known, and nobody else leads
+	Published int64        // the stream's last sequence, as far as known
+	Feed      feed.Figures // while it leads, half a second old
+	Halted    string       // why nothing is published until a person acts
+	Err       error        // of the last try
 }
 
 // errHalted wraps what only a person can mend.
@@ -171,10 +174,11 @@ func (r *relay) check(ctx context.Context, conn *pgxpool.Conn, at feed.Tail) err
 	if err := conn.Ping(ctx); err != nil {
 		return fmt.Errorf("relay lock lost: %w", err)
 	}
-	tail, err := feed.ReadTail(ctx, r.js)
+	tail, figures, err := feed.ReadStream(ctx, r.js)
 	if err != nil {
 		return err
 	}
+	r.update(func(s *relayStatus) { s.Feed = figures })
 	if tail != at {
 		return fmt.Errorf("the feed ends with event %d, and not with event %d that was published: %w", tail.Position, at.Position, feed.ErrWrongSequence)
 	}
@@ -234,8 +238,9 @@ func (r *relay) publish(ctx context.Context, log *config.LogID, at feed.Tail) (f
 	}
 	publishing, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
-	began := time.Now()
+	began, spans := time.Now(), r.tracer.Publish(events)
 	err = feed.Publish(publishing, r.js, *log, events)
+	spans.End(err)
 	r.publishing.Since(began)
 	if err != nil {
 		return at, err

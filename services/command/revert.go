@@ -159,7 +159,7 @@ func (s *Service) rewrite(c echo.Context, cmd eventlog.Command, dryRun bool, mak
 		for _, p := range changes {
 			cmd.Set.Changes = append(cmd.Set.Changes, p.change())
 		}
-		out, err = s.log.Append(ctx, cmd)
+		out, err = s.append(ctx, cmd)
 		known = err == nil
 		if err != nil && config.CodeOf(err) != config.PreconditionFailed {
 			return err

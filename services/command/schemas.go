@@ -89,7 +89,7 @@ func (s *Service) putSchema(c echo.Context) error {
 		if !body.Force {
 			cmd.Since = &head.Position
 		}
-		out, err = s.log.Append(c.Request().Context(), cmd)
+		out, err = s.append(c.Request().Context(), cmd)
 		known = err == nil
 	}
 	if err != nil {
@@ -143,7 +143,7 @@ func (s *Service) deleteSchema(c echo.Context) error {
 	}
 	pattern := c.Param("pattern")
 	r.command.Set.Changes = []config.Change{{Op: config.DeleteSchema, Name: config.SchemaStream(pattern), Expected: r.expected}}
-	out, err := s.log.Append(c.Request().Context(), r.command)
+	out, err := s.append(c.Request().Context(), r.command)
 	if err != nil {
 		return ofOne(err)
 	}

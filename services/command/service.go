@@ -21,12 +21,14 @@ import (
 	"github.com/config-api/config-api/shared/feed"
 	"github.com/config-api/config-api/shared/pg"
 	"github.com/config-api/config-api/shared/service"
+	"github.com/config-api/config-api/shared/tracing"
 )
 
 // Options of the command service.
 type Options struct {
 	Database service.DatabaseOptions
 	NATS     service.NATSOptions
+	Tracing  tracing.Options
 	Replicas int
 	// SigningKey is an Ed25519 key in the form of note.GenerateKey; with it
 	// the log's head is signed.
@@ -37,6 +39,7 @@ type Options struct {
 func (o *Options) Bind(b *service.Options) {
 	o.Database.Bind(b, true)
 	o.NATS.Bind(b)
+	service.BindTracing(&o.Tracing, b)
 	b.Int(&o.Replicas, "nats-replicas", 1, 1, 5, "replicas of the stream, in a NATS cluster")
 	b.String(&o.SigningKey, "signing-key", "", "key that signs the log's head (PRIVATE+KEY+…), none if empty", service.Secret)
 }
@@ -53,6 +56,7 @@ type Service struct {
 	schemas    *schemas
 	signer     note.Signer
 	metrics    *service.Metrics
+	tracer     *tracing.Tracer
 	handler    http.Handler
 }
 
@@ -67,6 +71,9 @@ func New(ctx context.Context, o Options, logger *slog.Logger) (*Service, error) 
 		}
 	}
 	var err error
+	if s.tracer, err = tracing.Open(ctx, o.Tracing, "command", service.Version(), logger); err != nil {
+		return nil, err
+	}
 	if s.pool, err = o.Database.OpenMigrated(ctx, "config-api command", eventlog.Schema, logger); err != nil {
 		return nil, err
 	}
@@ -80,7 +87,7 @@ func New(ctx context.Context, o Options, logger *slog.Logger) (*Service, error) 
 	}
 	s.log = eventlog.Open(s.pool, eventlog.Options{Logger: logger, Check: s.schemas.check})
 	s.relay = &relay{
-		log: s.log, pool: s.pool, js: s.js, replicas: o.Replicas, logger: logger,
+		log: s.log, pool: s.pool, js: s.js, replicas: o.Replicas, logger: logger, tracer: s.tracer,
 		pause: relayPause, haltedPause: haltedPause, again: make(chan struct{}, 1),
 	}
 	if err := s.listen(); err != nil {
@@ -128,6 +135,7 @@ func (s *Service) Run(ctx context.Context) error {
 	<-ctx.Done()
 	relaying.Wait()
 	s.log.Close()
+	s.tracer.Close(ctx)
 	s.nc.Close()
 	s.pool.Close()
 	return nil
@@ -137,7 +145,7 @@ func (s *Service) Run(ctx context.Context) error {
 func (s *Service) Handler() http.Handler { return s.handler }
 
 func (s *Service) routes() http.Handler {
-	e := service.NewEcho(s.logger, s.metrics, "/v2/log/import")
+	e := service.NewEcho(s.logger, s.metrics, s.tracer, "/v2/log/import")
 	service.V1(e, func(g *echo.Group) {
 		g.PUT("/config/:name", s.putV1)
 		g.DELETE("/config/:name", s.deleteV1)

@@ -47,7 +47,7 @@ func readRequestV1(c echo.Context, name string) (request, error) {
 func (s *Service) writeV1(c echo.Context, r request, change config.Change) error {
 	change.Expected = r.expected
 	r.command.Set.Changes = []config.Change{change}
-	out, err := s.log.Append(c.Request().Context(), r.command)
+	out, err := s.append(c.Request().Context(), r.command)
 	if err != nil {
 		return err
 	}

@@ -73,7 +73,7 @@ func optionalReason(c echo.Context, body []byte) (string, error) {
 
 func (s *Service) writeOne(c echo.Context, cmd eventlog.Command, change config.Change) error {
 	cmd.Set.Changes = []config.Change{change}
-	out, err := s.log.Append(c.Request().Context(), cmd)
+	out, err := s.append(c.Request().Context(), cmd)
 	if err != nil {
 		return ofOne(err)
 	}
@@ -142,7 +142,7 @@ func (s *Service) postChanges(c echo.Context) error {
 		}
 		r.command.Set.Changes = append(r.command.Set.Changes, config.Change(change))
 	}
-	out, err := s.log.Append(c.Request().Context(), r.command)
+	out, err := s.append(c.Request().Context(), r.command)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"context"
 	"crypto/sha256"
 	"io"
 	"net/http"
@@ -98,6 +99,16 @@ func parseETag(s string) (int64, bool) {
 	number, ok := strings.CutPrefix(strings.TrimSuffix(s, `"`), `"v`)
 	version, err := strconv.ParseInt(number, 10, 64)
 	return version, ok && err == nil && version > 0 && etag(version) == s
+}
+
+// append is [eventlog.Log.Append] as a span of its own, from which what becomes of
+// the events goes on.
+func (s *Service) append(ctx context.Context, cmd eventlog.Command) (out eventlog.Outcome, err error) {
+	ctx, traceparent, end := s.tracer.Start(ctx, "append")
+	cmd.Set.Trace = traceparent
+	out, err = s.log.Append(ctx, cmd)
+	end(err)
+	return out, err
 }
 
 // answer sets the headers that every accepted write has.

@@ -16,6 +16,7 @@ import (
 	"github.com/config-api/config-api/shared/failpoint"
 	"github.com/config-api/config-api/shared/feed"
 	"github.com/config-api/config-api/shared/readmodel"
+	"github.com/config-api/config-api/shared/tracing"
 )
 
 const (
@@ -44,6 +45,7 @@ type projector struct {
 	js     jetstream.JetStream
 	nc     *nats.Conn
 	logger *slog.Logger
+	tracer *tracing.Tracer
 	flips  chan struct{} // another generation is read now
 	figures
 
@@ -232,8 +234,9 @@ func (p *projector) wake(ctx context.Context, consumer *feed.Durable, checkpoint
 }
 
 func (p *projector) apply(ctx context.Context, from readmodel.Checkpoint, epoch string, events []config.Event) (readmodel.Checkpoint, error) {
-	began := time.Now()
+	began, spans := time.Now(), p.tracer.Handle("project", events)
 	to, err := p.store.Apply(ctx, from, epoch, events)
+	spans.End(err)
 	p.applying.Since(began)
 	if err == nil {
 		p.batch.Observe(len(events))

@@ -17,12 +17,14 @@ import (
 	"github.com/config-api/config-api/shared/feed"
 	"github.com/config-api/config-api/shared/readmodel"
 	"github.com/config-api/config-api/shared/service"
+	"github.com/config-api/config-api/shared/tracing"
 )
 
 // Options of the projector.
 type Options struct {
 	Database service.DatabaseOptions
 	NATS     service.NATSOptions
+	Tracing  tracing.Options
 	// LogValues says whether the change log shows values.
 	LogValues bool
 }
@@ -31,6 +33,7 @@ type Options struct {
 func (o *Options) Bind(b *service.Options) {
 	o.Database.Bind(b, true)
 	o.NATS.Bind(b)
+	service.BindTracing(&o.Tracing, b)
 	b.Bool(&o.LogValues, "log-values", true, "show old and new values in the change log")
 }
 
@@ -45,6 +48,7 @@ type Service struct {
 	changelog *changelog
 	rebuilder *rebuilder
 	metrics   *service.Metrics
+	tracer    *tracing.Tracer
 	handler   http.Handler
 }
 
@@ -53,6 +57,9 @@ type Service struct {
 func New(ctx context.Context, o Options, logger *slog.Logger) (*Service, error) {
 	s := &Service{logger: logger}
 	var err error
+	if s.tracer, err = tracing.Open(ctx, o.Tracing, "projector", service.Version(), logger); err != nil {
+		return nil, err
+	}
 	if s.pool, err = o.Database.OpenMigrated(ctx, "config-api projector", readmodel.Schema, logger); err != nil {
 		return nil, err
 	}
@@ -64,7 +71,7 @@ func New(ctx context.Context, o Options, logger *slog.Logger) (*Service, error) 
 		return nil, fmt.Errorf("jetstream: %w", err)
 	}
 	s.store = readmodel.New(s.pool)
-	s.projector = &projector{store: s.store, js: s.js, nc: s.nc, logger: logger, flips: make(chan struct{}, 1)}
+	s.projector = &projector{store: s.store, js: s.js, nc: s.nc, logger: logger, tracer: s.tracer, flips: make(chan struct{}, 1)}
 	s.changelog = &changelog{store: s.store, js: s.js, logger: logger, values: o.LogValues}
 	s.rebuilder = newRebuilder(s.store, s.js, s.nc, logger, s.projector.flip)
 	s.measure()
@@ -80,6 +87,7 @@ func (s *Service) Run(ctx context.Context) error {
 	working.Go(func() { lead(ctx, s.pool, changelogLock, s.logger, nil, s.changelog.run) })
 	working.Go(func() { lead(ctx, s.pool, rebuildLock, s.logger, nil, s.rebuilder.run) })
 	working.Wait()
+	s.tracer.Close(ctx)
 	s.nc.Close()
 	s.pool.Close()
 	return nil
@@ -89,7 +97,7 @@ func (s *Service) Run(ctx context.Context) error {
 func (s *Service) Handler() http.Handler { return s.handler }
 
 func (s *Service) routes() http.Handler {
-	e := service.NewEcho(s.logger, s.metrics)
+	e := service.NewEcho(s.logger, s.metrics, s.tracer)
 	e.GET("/v2/projections", s.getProjections)
 	e.POST("/v2/projections/:name/rebuild", s.postRebuild)
 	e.GET("/v2/projections/:name/rebuild", s.getRebuild)

@@ -31,6 +31,7 @@ func (s *Service) measure() {
 	m.Gauge("view_halted", "1 while nothing is applied until a person acts.", func() float64 { return stats.Flag(v.halted()) })
 	m.Counter("view_loads_total", "Times that the memory was loaded from the read tables: once at the start.", func() float64 { return float64(v.loads.Load()) })
 	m.Gauge("watches_open", "Watches that are open.", func() float64 { return float64(w.count()) })
+	m.Gauge("watches_max", "Most watches that may be open.", func() float64 { return float64(w.options.Watchers) })
 	m.Counter("watch_events_sent_total", "Events that were sent to watches.", func() float64 { return float64(w.sent.Load()) })
 	m.Durations("table_read", "How long reads of the read tables took.", "read", s.store.Reads())
 	m.Pool(s.pool)

@@ -24,6 +24,7 @@ import (
 	"github.com/config-api/config-api/shared/pg"
 	"github.com/config-api/config-api/shared/readmodel"
 	"github.com/config-api/config-api/shared/service"
+	"github.com/config-api/config-api/shared/tracing"
 )
 
 const (
@@ -41,6 +42,7 @@ const (
 type Options struct {
 	Database service.DatabaseOptions
 	NATS     service.NATSOptions
+	Tracing  tracing.Options
 	// Watchers is the most open watches, and WatchersPerClient the most of
 	// one address; zero means the defaults.
 	Watchers, WatchersPerClient int
@@ -50,6 +52,7 @@ type Options struct {
 func (o *Options) Bind(b *service.Options) {
 	o.Database.Bind(b, false)
 	o.NATS.Bind(b)
+	service.BindTracing(&o.Tracing, b)
 	b.Int(&o.Watchers, "max-watchers", defaultWatchers, 1, 1_000_000, "most open watches")
 	b.Int(&o.WatchersPerClient, "max-watchers-per-client", defaultWatchersPerClient, 1, 1_000_000, "most open watches of one address")
 }
@@ -66,6 +69,7 @@ type Service struct {
 	live     *live
 	watchers *watchers
 	metrics  *service.Metrics
+	tracer   *tracing.Tracer
 	handler  http.Handler
 
 	announced atomic.Pointer[config.Token] // by the projector, last
@@ -78,6 +82,9 @@ type Service struct {
 func New(ctx context.Context, o Options, logger *slog.Logger) (*Service, error) {
 	s := &Service{logger: logger, options: o, instance: uuid.NewString(), live: newLive(), watchers: newWatchers(o)}
 	var err error
+	if s.tracer, err = tracing.Open(ctx, o.Tracing, "query", service.Version(), logger); err != nil {
+		return nil, err
+	}
 	if s.pool, err = o.Database.Open(ctx, "config-api query"); err != nil {
 		return nil, err
 	}
@@ -136,6 +143,7 @@ func (s *Service) Run(ctx context.Context) error {
 		s.announce(now, true)
 		_ = s.nc.FlushTimeout(time.Second)
 	}
+	s.tracer.Close(ctx)
 	s.nc.Close()
 	s.pool.Close()
 	return nil
@@ -148,7 +156,7 @@ func (s *Service) StopWatches() { s.watchers.stop() }
 func (s *Service) Handler() http.Handler { return s.handler }
 
 func (s *Service) routes() http.Handler {
-	e := service.NewEcho(s.logger, s.metrics)
+	e := service.NewEcho(s.logger, s.metrics, s.tracer)
 	service.V1(e, func(g *echo.Group) {
 		g.GET("/health", s.healthV1)
 		g.GET("/config", s.listV1)

@@ -15,6 +15,7 @@ import (
 	"github.com/config-api/config-api/shared/config"
 	"github.com/config-api/config-api/shared/readmodel"
 	"github.com/config-api/config-api/shared/service"
+	"github.com/config-api/config-api/shared/tracing"
 )
 
 const (
@@ -216,14 +217,18 @@ func (w *watch) show(ctx context.Context, k *link) *link {
 		return w.catchUp(ctx) // the view was loaded anew and has skipped events
 	}
 	var out []byte
+	var spans tracing.Spans
 	events := 0
 	for i, message := range k.messages() {
 		if e := &k.events[i]; e.Position > w.position && w.filter.matches(e.Namespace, e.Name) {
 			out = append(out, message...)
+			spans = append(spans, w.service.tracer.Handle("watch", k.events[i:i+1])...)
 			events++
 		}
 	}
-	if w.sendEvents(out, events) != nil {
+	err := w.sendEvents(out, events)
+	spans.End(err)
+	if err != nil {
 		return nil
 	}
 	w.position = max(w.position, k.position)

@@ -51,6 +51,7 @@ type ChangeSet struct {
 	Reason        string
 	CorrelationID string
 	RequestID     string
+	Trace         string // see [Event]
 }
 
 // Check reports every fault of the set that can be seen without the state.
@@ -151,7 +152,7 @@ func Decide(s *ChangeSet, now Present) ([]Event, error) {
 		e := Event{
 			Namespace: s.Namespace, Name: c.Name, Version: old.Version + 1,
 			Type: eventTypes[c.Op], SchemaVersion: SchemaVersion, Data: payload.encode(c.Name),
-			Actor: s.Actor, Reason: s.Reason, CorrelationID: s.CorrelationID, RequestID: s.RequestID,
+			Actor: s.Actor, Reason: s.Reason, CorrelationID: s.CorrelationID, RequestID: s.RequestID, Trace: s.Trace,
 		}
 		if size += len(e.Data); size > MaxSetSize {
 			return nil, Errorf(TooLarge, "the change set makes more than %d bytes of events: split it", MaxSetSize)

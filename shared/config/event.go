@@ -49,6 +49,11 @@ type Event struct {
 	RecordedAt time.Time // UTC, microseconds, strictly rising with Position
 	Data       []byte    // JSON, exactly as written: see [Payload]
 	Hash       Hash      // see [Event.ChainHash]
+
+	// Trace is the W3C traceparent of what led to the event, empty if it is not
+	// traced. It is about our own work and no part of what happened: neither the
+	// hash nor an export has it.
+	Trace string
 }
 
 // Payload is what an event's Data says.
@@ -151,7 +156,7 @@ func (s State) Apply(e *Event) (State, error) {
 }
 
 // ChainHash returns the hash that the event must have when prev is that of the
-// event before it (zero for the first). It covers every field, so that a
+// event before it (zero for the first). It covers every field but Trace, so that a
 // changed, removed or reordered row breaks the chain from there on. Each field
 // is preceded by its length; Data goes in by its own digest. The origin is that
 // of the log: see [LogID].

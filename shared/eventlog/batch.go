@@ -42,9 +42,10 @@ const (
 
 	insertEventsSQL = `insert into eventstore.events
 		(position, namespace, name, version, event_id, type, schema_version, commit_position,
-		 command_id, actor, reason, correlation_id, request_id, recorded_at, data, hash)
+		 command_id, actor, reason, correlation_id, request_id, recorded_at, data, hash, trace)
 		select * from unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::text[]::uuid[], $6::text[], $7::int[], $8::bigint[],
-		 $9::text[]::uuid[], $10::text[], $11::text[], $12::text[], $13::text[], $14::timestamptz[], $15::bytea[], $16::bytea[])`
+		 $9::text[]::uuid[], $10::text[], $11::text[], $12::text[], $13::text[], $14::timestamptz[], $15::bytea[], $16::bytea[],
+		 $17::text[])`
 	insertCommandsSQL = `insert into eventstore.commands
 		(command_id, request_hash, first_position, last_position, outcome, recorded_at)
 		select * from unnest($1::text[]::uuid[], $2::bytea[], $3::bigint[], $4::bigint[], $5::text[]::jsonb[], $6::timestamptz[])`
@@ -399,7 +400,7 @@ func eventArrays(events []config.Event) []any {
 		positions, versions, commits   = make([]int64, n), make([]int64, n), make([]int64, n)
 		namespaces, names, types       = make([]string, n), make([]string, n), make([]string, n)
 		ids, commands, actors, reasons = make([]string, n), make([]string, n), make([]string, n), make([]string, n)
-		correlations, requests         = make([]string, n), make([]string, n)
+		correlations, requests, traces = make([]string, n), make([]string, n), make([]string, n)
 		schemaVersions                 = make([]int32, n)
 		times                          = make([]time.Time, n)
 		data, hashes                   = make([][]byte, n), make([][]byte, n)
@@ -409,13 +410,13 @@ func eventArrays(events []config.Event) []any {
 		positions[i], versions[i], commits[i] = e.Position, e.Version, e.Commit
 		namespaces[i], names[i], types[i] = e.Namespace, e.Name, string(e.Type)
 		ids[i], commands[i], actors[i], reasons[i] = e.ID, e.CommandID, e.Actor, e.Reason
-		correlations[i], requests[i] = e.CorrelationID, e.RequestID
+		correlations[i], requests[i], traces[i] = e.CorrelationID, e.RequestID, e.Trace
 		schemaVersions[i], times[i] = int32(e.SchemaVersion), e.RecordedAt
 		data[i], hashes[i] = e.Data, e.Hash[:]
 	}
 	return []any{
 		positions, namespaces, names, versions, ids, types, schemaVersions, commits,
-		commands, actors, reasons, correlations, requests, times, data, hashes,
+		commands, actors, reasons, correlations, requests, times, data, hashes, traces,
 	}
 }
 

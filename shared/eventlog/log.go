@@ -154,7 +154,7 @@ func scanHead(row pgx.Row, more ...any) (Head, error) {
 const maxReadSize = 4 << 20
 
 const eventColumns = `position, namespace, name, version, event_id::text, type, schema_version,
-	commit_position, command_id::text, actor, reason, correlation_id, request_id, recorded_at, data, hash`
+	commit_position, command_id::text, actor, reason, correlation_id, request_id, recorded_at, data, hash, trace`
 
 // Read returns events after a position, in order: at most limit of them, which
 // is at least [config.MaxChanges], and about 4 MiB of data. It returns whole
@@ -196,7 +196,7 @@ func scanEvent(row pgx.Row) (config.Event, error) {
 	var e config.Event
 	var hash []byte
 	err := row.Scan(&e.Position, &e.Namespace, &e.Name, &e.Version, &e.ID, &e.Type, &e.SchemaVersion,
-		&e.Commit, &e.CommandID, &e.Actor, &e.Reason, &e.CorrelationID, &e.RequestID, &e.RecordedAt, &e.Data, &hash)
+		&e.Commit, &e.CommandID, &e.Actor, &e.Reason, &e.CorrelationID, &e.RequestID, &e.RecordedAt, &e.Data, &hash, &e.Trace)
 	e.RecordedAt = e.RecordedAt.UTC()
 	copy(e.Hash[:], hash)
 	return e, err

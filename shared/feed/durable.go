@@ -84,6 +84,7 @@ func collect(batch jetstream.MessageBatch, err error) ([]Message, error) {
 		if err != nil {
 			return nil, err
 		}
+		event.Trace = msg.Headers().Get(HeaderTrace)
 		messages = append(messages, Message{Event: event, LogID: log, msg: msg})
 	}
 	err = batch.Error()

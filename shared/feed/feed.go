@@ -127,29 +127,55 @@ type Tail struct {
 	Hash     config.Hash
 }
 
+// Figures are JetStream's own about the stream.
+type Figures struct {
+	Bytes     uint64 // on disk, of one replica
+	Consumers int
+	Replicas  int // that have all of it, the leader among them
+}
+
+func figuresOf(info *jetstream.StreamInfo) Figures {
+	f := Figures{Bytes: info.State.Bytes, Consumers: info.State.Consumers, Replicas: 1}
+	if info.Cluster != nil {
+		for _, peer := range info.Cluster.Replicas {
+			if peer.Current && !peer.Offline {
+				f.Replicas++
+			}
+		}
+	}
+	return f
+}
+
 // ReadTail returns the end of the stream. The error is [ErrNoStream] when there
 // is none.
 func ReadTail(ctx context.Context, js jetstream.JetStream) (Tail, error) {
+	tail, _, err := ReadStream(ctx, js)
+	return tail, err
+}
+
+// ReadStream is [ReadTail] with the stream's figures.
+func ReadStream(ctx context.Context, js jetstream.JetStream) (Tail, Figures, error) {
 	stream, err := js.Stream(ctx, Stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return Tail{}, ErrNoStream
+		return Tail{}, Figures{}, ErrNoStream
 	}
 	if err != nil {
-		return Tail{}, wrap("look at the stream", err)
+		return Tail{}, Figures{}, wrap("look at the stream", err)
 	}
-	last := stream.CachedInfo().State.LastSeq
+	info := stream.CachedInfo()
+	figures, last := figuresOf(info), info.State.LastSeq
 	if last == 0 {
-		return Tail{}, nil
+		return Tail{}, figures, nil
 	}
 	msg, err := stream.GetMsg(ctx, last)
 	if err != nil {
-		return Tail{}, wrap("read the last message", err)
+		return Tail{}, figures, wrap("read the last message", err)
 	}
 	event, log, err := Decode(msg.Data)
 	if err != nil {
-		return Tail{}, err
+		return Tail{}, figures, err
 	}
-	return Tail{Position: int64(last), Epoch: log.Epoch, Hash: event.Hash}, nil
+	return Tail{Position: int64(last), Epoch: log.Epoch, Hash: event.Hash}, figures, nil
 }
 
 // LastPosition returns the position of the stream's last event.

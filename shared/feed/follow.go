@@ -106,6 +106,7 @@ func (f *follower) consume(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		event.Trace = msg.Headers().Get(HeaderTrace)
 		if err := f.take(event, log); err != nil {
 			return err
 		}

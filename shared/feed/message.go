@@ -22,6 +22,8 @@ const (
 	HeaderCommit   = "Config-Commit"
 	HeaderEpoch    = "Config-Epoch"
 	HeaderHash     = "Config-Hash"
+	// HeaderTrace is of W3C Trace Context, on messages of events that are traced.
+	HeaderTrace = "traceparent"
 )
 
 // cloudEvent is the body of a message: a CloudEvents 1.0 document in structured
@@ -72,7 +74,7 @@ func Encode(e *config.Event, log config.LogID) (*nats.Msg, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode event %d: %w", e.Position, err)
 	}
-	return &nats.Msg{
+	msg := &nats.Msg{
 		Subject: Subject(e.Namespace, e.Name),
 		Data:    body.Bytes(),
 		Header: nats.Header{
@@ -83,7 +85,11 @@ func Encode(e *config.Event, log config.LogID) (*nats.Msg, error) {
 			HeaderEpoch:    {log.Epoch},
 			HeaderHash:     {hash},
 		},
-	}, nil
+	}
+	if e.Trace != "" {
+		msg.Header[HeaderTrace] = []string{e.Trace}
+	}
+	return msg, nil
 }
 
 // Decode reads the body of a message: the event as it was appended, and which

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -14,23 +15,52 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/config-api/config-api/shared/config"
+	"github.com/config-api/config-api/shared/tracing"
 )
 
 // requestIDKey holds the request's id in the echo context.
 const requestIDKey = "request_id"
 
 // NewEcho returns an echo with what every service has: request ids, the access
-// log, the error table, recovery from panics, its metrics and the limit of
-// bodies, but for the routes that are named.
-func NewEcho(logger *slog.Logger, metrics *Metrics, unlimited ...string) *echo.Echo {
+// log, the error table, recovery from panics, its metrics, its traces and the
+// limit of bodies, but for the routes that are named.
+func NewEcho(logger *slog.Logger, metrics *Metrics, tracer *tracing.Tracer, unlimited ...string) *echo.Echo {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
 	e.IPExtractor = echo.ExtractIPDirect() // else a header names the client
 	e.HTTPErrorHandler = handleError(logger, metrics.requests)
 	e.JSONSerializer = exactJSON{}
+	if tracer.On() {
+		e.Use(traced(tracer, metrics.requests))
+	}
 	e.Use(requestID, access(logger, metrics.requests), recovered, limited(unlimited), segments)
 	metrics.routes(e)
 	return e
+}
+
+// traced makes a span of each request, but for those that something sends every
+// few seconds, and for watches: each change that one shows has a span of its own.
+func traced(tracer *tracing.Tracer, requests *requests) echo.MiddlewareFunc {
+	span := echo.WrapMiddleware(tracer.Middleware())
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		traced := span(next)
+		return func(c echo.Context) error {
+			switch route := c.Path(); {
+			case isPolled(route), requests.isStream(route):
+				return next(c)
+			case route == "":
+				c.Request().Pattern = "unknown"
+			default:
+				c.Request().Pattern = route
+			}
+			return traced(c)
+		}
+	}
+}
+
+// isPolled knows the routes that something asks every few seconds.
+func isPolled(route string) bool {
+	return route == liveRoute || route == readyRoute || route == metricsRoute
 }
 
 // RequestID returns the request's id: the client's X-Request-Id if it is a sane
@@ -89,9 +119,8 @@ func access(logger *slog.Logger, requests *requests) echo.MiddlewareFunc {
 			endpoint.end(c.Response().Status, took)
 			ended = true
 			ctx, level := c.Request().Context(), slog.LevelInfo
-			switch c.Path() {
-			case liveRoute, readyRoute, metricsRoute:
-				level = slog.LevelDebug // something asks every few seconds
+			if isPolled(c.Path()) {
+				level = slog.LevelDebug
 			}
 			if !logger.Enabled(ctx, level) {
 				return nil
@@ -104,10 +133,19 @@ func access(logger *slog.Logger, requests *requests) echo.MiddlewareFunc {
 				slog.Duration("duration", took),
 				slog.Int64("bytes", c.Response().Size),
 				slog.String("position", c.Response().Header().Get("Config-Position")),
-				slog.String("remote", c.RealIP()))
+				slog.String("remote", c.RealIP()),
+				trace(ctx))
 			return nil
 		}
 	}
+}
+
+// trace is the trace of a request that has one; a log leaves out an empty attribute.
+func trace(ctx context.Context) slog.Attr {
+	if id := tracing.TraceID(ctx); id != "" {
+		return slog.String("trace_id", id)
+	}
+	return slog.Attr{}
 }
 
 // recovered turns a panic into an error, which is logged and answered as any

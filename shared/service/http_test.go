@@ -20,6 +20,7 @@ import (
 
 	"github.com/config-api/config-api/shared/config"
 	"github.com/config-api/config-api/shared/service"
+	"github.com/config-api/config-api/shared/tracing"
 )
 
 // journal is a log that a test reads.
@@ -60,7 +61,7 @@ func (j *journal) lines(t *testing.T, message string) (lines []map[string]any) {
 func send(t *testing.T, handler echo.HandlerFunc, request *http.Request) (*httptest.ResponseRecorder, *journal) {
 	t.Helper()
 	log := new(journal)
-	e := service.NewEcho(log.logger(), service.NewMetrics("demo"))
+	e := service.NewEcho(log.logger(), service.NewMetrics("demo"), &tracing.Tracer{})
 	for _, route := range []string{"/v1/things/:name", "/v2/things/:name"} {
 		e.GET(route, handler)
 		e.POST(route, handler)
@@ -371,7 +372,7 @@ func TestUndefinedRoutes(t *testing.T) {
 
 func TestV1WithoutItsPrefixIsDeprecated(t *testing.T) {
 	t.Parallel()
-	e := service.NewEcho(discard, service.NewMetrics("demo"))
+	e := service.NewEcho(discard, service.NewMetrics("demo"), &tracing.Tracer{})
 	service.V1(e, func(g *echo.Group) {
 		g.GET("/config/:name", func(c echo.Context) error { return service.Text(c, http.StatusOK, []byte(c.Param("name"))) })
 		g.GET("/gone", failing(config.Errorf(config.Gone, "x")))

@@ -18,6 +18,7 @@ import (
 	"github.com/config-api/config-api/shared/config"
 	"github.com/config-api/config-api/shared/service"
 	"github.com/config-api/config-api/shared/stats"
+	"github.com/config-api/config-api/shared/tracing"
 )
 
 func answerOf(t *testing.T, handler http.Handler, request *http.Request) string {
@@ -85,7 +86,7 @@ func TestRequestsAreCountedAndTimed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := service.NewMetrics("demo")
-		e := service.NewEcho(discard, m)
+		e := service.NewEcho(discard, m, &tracing.Tracer{})
 		e.GET("/v2/things/:name", func(c echo.Context) error {
 			took, err := time.ParseDuration(c.Param("name"))
 			time.Sleep(took)
@@ -165,7 +166,7 @@ func TestStreamsAreNotSlowRequests(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := service.NewMetrics("demo")
-		e := service.NewEcho(discard, m)
+		e := service.NewEcho(discard, m, &tracing.Tracer{})
 		end := make(chan struct{})
 		m.Streams(e.GET("/watch", func(c echo.Context) error {
 			if c.QueryParam("bad") != "" {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/config-api/config-api/shared/service"
 	"github.com/config-api/config-api/shared/testkit"
+	"github.com/config-api/config-api/shared/tracing"
 )
 
 // demo is a service that answers one route until it is told to end.
@@ -33,7 +34,7 @@ func (d *demo) Run(ctx context.Context) error {
 }
 
 func (d *demo) Handler() http.Handler {
-	e := service.NewEcho(discard, service.NewMetrics("demo"))
+	e := service.NewEcho(discard, service.NewMetrics("demo"), &tracing.Tracer{})
 	service.Health(e)
 	mux := http.NewServeMux()
 	mux.Handle("/", e)

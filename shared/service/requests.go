@@ -116,6 +116,10 @@ func (r *requests) refuse(code config.Code) {
 // Streams says that a route's answers go on until somebody ends them.
 func (m *Metrics) Streams(r *echo.Route) { m.requests.streams = append(m.requests.streams, r) }
 
+func (r *requests) isStream(path string) bool {
+	return slices.ContainsFunc(r.streams, func(stream *echo.Route) bool { return stream.Path == path })
+}
+
 // counts are an endpoint's figures at one moment.
 type counts struct {
 	*endpoint

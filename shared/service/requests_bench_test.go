@@ -8,11 +8,12 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/config-api/config-api/shared/service"
+	"github.com/config-api/config-api/shared/tracing"
 )
 
 // BenchmarkRequest is what every request costs before and after its handler.
 func BenchmarkRequest(b *testing.B) {
-	e := service.NewEcho(discard, service.NewMetrics("demo"))
+	e := service.NewEcho(discard, service.NewMetrics("demo"), &tracing.Tracer{})
 	e.GET("/v2/namespaces/:namespace/things/:name", func(c echo.Context) error { return c.NoContent(http.StatusOK) })
 	b.ReportAllocs()
 	b.RunParallel(func(p *testing.PB) {

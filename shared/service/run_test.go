@@ -20,6 +20,7 @@ import (
 
 	"github.com/config-api/config-api/shared/service"
 	"github.com/config-api/config-api/shared/testkit"
+	"github.com/config-api/config-api/shared/tracing"
 )
 
 // pipes is a network of one: dial gives the client's end of a connection. Its
@@ -239,7 +240,7 @@ func TestRetry(t *testing.T) {
 
 func TestHealth(t *testing.T) {
 	t.Parallel()
-	e := service.NewEcho(discard, service.NewMetrics("demo"))
+	e := service.NewEcho(discard, service.NewMetrics("demo"), &tracing.Tracer{})
 	var broken error
 	service.Health(e,
 		service.Check{Name: "database", Run: func(context.Context) error { return nil }},
