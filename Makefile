@@ -63,7 +63,12 @@ fuzz: ## run every fuzz test for fuzztime=20s each
 		go test -run='^$$' -fuzz="^$${name#func }$$" -fuzztime=$(fuzztime) "./$$(dirname "$$file")" </dev/null || exit 1; \
 	done
 
-bench: ## run the benchmarks; benchflags= adds flags
+bench: build ## measure beside etcd, NATS KV and Postgres, and write docs/benchmarks.md; benchargs= adds flags
+	@scripts/postgres.sh
+	@GOWORK=off go -C bench build -o ../bin/bench .
+	@bin/bench -bin bin $(if $(benchargs),$(benchargs),-out docs/benchmarks.md)
+
+bench-go: ## run the benchmarks of the packages; benchflags= adds flags
 	@scripts/postgres.sh
 	@$(withpg) -durable -- go test -run='^$$' -bench=. $(benchflags) -vet=off $(modules)
 

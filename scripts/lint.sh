@@ -19,6 +19,7 @@ tool() { GOWORK=off go -C tools tool -n "$1"; }
 lint vet go vet -tags=contract,crash,compose "${modules[@]}"
 golangci=$(tool golangci-lint) || exit 1
 lint golangci-lint "$golangci" run "${modules[@]}"
+lint "golangci-lint of bench" env GOWORK=off GOFLAGS=-mod=readonly bash -c 'cd bench && exec "$0" run --config ../.golangci.yml ./...' "$golangci"
 
 echo "lint: govulncheck"
 govulncheck=$(tool govulncheck)
