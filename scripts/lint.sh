@@ -1,6 +1,6 @@
 #!/bin/bash
-# Vet, golangci-lint, known vulnerabilities, shell scripts and the interface
-# documents: all of them, whatever the first ones find. What can't run here is
+# Vet, golangci-lint, known vulnerabilities, shell scripts, the interface documents
+# and the alerts: all of them, whatever the first ones find. What can't run here is
 # named and does not count.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
@@ -49,6 +49,24 @@ if command -v npx >/dev/null && npx --yes @redocly/cli@2.77.0 --version >/dev/nu
 	done
 else
 	echo "lint: openapi.yaml and asyncapi.yaml NOT RUN: no npx here, or it can't get @redocly/cli"
+fi
+
+if command -v promtool >/dev/null; then
+	work=$(mktemp -d) && trap 'rm -rf "$work"' EXIT
+	# The paths are those within the container.
+	sed 's#/etc/prometheus/##' deploy/prometheus/prometheus.yml >"$work/prometheus.yml"
+	cp deploy/prometheus/rules.yml "$work"
+	lint prometheus.yml promtool check config "$work/prometheus.yml"
+	lint rules_test.yml promtool test rules deploy/prometheus/rules_test.yml
+	{ # the dashboard's queries, as if they were rules
+		echo 'groups: [{name: dashboard, rules: ['
+		sed 's/[$]__rate_interval/1m/g' deploy/grafana/dashboard.json |
+			grep -oE '"expr": "([^"\\]|\\.)*"' | sed 's/.*/{record: query, &},/'
+		echo ']}]'
+	} >"$work/dashboard.yml"
+	lint dashboard.json promtool check rules --lint=none "$work/dashboard.yml"
+else
+	echo "lint: prometheus.yml, rules.yml and dashboard.json NOT RUN: promtool is not installed"
 fi
 
 [ ${#failed[@]} = 0 ] && exit
