@@ -33,6 +33,7 @@ func (s *Service) measure() {
 	m.Gauge("feed_bytes", "Size of the stream on the disk of one NATS server, as the relay that leads has seen it.", func() float64 { return float64(relay.feed().Bytes) })
 	m.Gauge("feed_consumers", "Consumers of the stream: the services' and subscribers'.", func() float64 { return float64(relay.feed().Consumers) })
 	m.Gauge("feed_replicas", "Replicas of the stream that are up to date.", func() float64 { return float64(relay.feed().Replicas) })
+	m.Gauge("feed_replicas_wanted", "Replicas that the stream is to have.", func() float64 { return float64(relay.replicas) })
 	m.Pool(s.pool)
 	m.NATS(s.nc)
 }
