@@ -17,7 +17,7 @@ import (
 // BenchmarkAppend puts group commit beside one transaction per event, in one
 // run on one server with synchronous_commit on: 64 callers, names of 20 bytes,
 // values of 100. Run it with -benchtime=2s -count=5; the ratio is that of the
-// two ns/op. make bench gives it a server that waits for the disk.
+// two ns/op. make bench-go gives it a server that waits for the disk.
 func BenchmarkAppend(b *testing.B) {
 	value := config.Value(`"` + strings.Repeat("v", 98) + `"`)
 	var counter atomic.Int64
