@@ -73,8 +73,14 @@ func (k knownCommand) replay(cmd Command) (Outcome, error) {
 // batchState is what a batch decides against: the log's head and the present
 // state of the streams it touches, advanced command by command.
 type batchState struct {
-	head    Head          // RecordedAt is the earliest that the next event may have
-	ahead   time.Duration // of the last event, before the clock
+	head  Head          // RecordedAt is the earliest that the next event may have
+	ahead time.Duration // of the last event, before the clock
+	// What the batch is about, each once: idempotency keys, streams, and the
+	// namespaces whose schemas count.
+	keyed      []string
+	streams    []streamKey
+	namespaces []string
+
 	known   map[string]knownCommand
 	states  map[streamKey]config.State
 	schemas map[string][]config.Schema // by namespace; nil when not enforced
@@ -137,6 +143,7 @@ func (l *Log) tryBatch(batch []*pending, doubt *inDoubtError) (err error) {
 	switch {
 	case err == nil:
 		failpoint.Hit("append-after-commit")
+		l.recent.keep(state)
 		l.count(events)
 		return nil
 	case errors.As(err, &refused) && refused.Severity == "ERROR":
@@ -163,27 +170,12 @@ func eventsOf(batch []*pending) (events []config.Event) {
 }
 
 // load begins, locks the head and reads what the batch needs, in one round trip.
+// What is remembered is read only if another process has written since, in a
+// second one.
 func (l *Log) load(ctx context.Context, conn *pgx.Conn, batch []*pending, doubt *inDoubtError) (*batchState, bool, error) {
-	s := &batchState{
-		known:   map[string]knownCommand{},
-		states:  map[streamKey]config.State{},
-		schemas: map[string][]config.Schema{},
-		changed: map[string]bool{},
-		unknown: map[streamKey]*config.UnknownEventError{},
-	}
-	var keyed, namespaces, names []string
-	for _, p := range batch {
-		if p.cmd.Key != "" {
-			keyed = append(keyed, p.id)
-		}
-		for _, c := range p.cmd.Set.Changes {
-			key := streamKey{p.cmd.Set.Namespace, c.Name}
-			if _, seen := s.states[key]; !seen {
-				s.states[key] = config.State{}
-				namespaces, names = append(namespaces, key.namespace), append(names, key.name)
-			}
-		}
-	}
+	s := newBatchState(batch, l.check != nil)
+	streams, knownStreams := split(s.streams, l.recent.states)
+	namespaces, knownNamespaces := split(s.namespaces, l.recent.schemas)
 	committed := false
 	var pipeline pgx.Batch
 	pipeline.Queue(beginSQL)
@@ -194,20 +186,82 @@ func (l *Log) load(ctx context.Context, conn *pgx.Conn, batch []*pending, doubt 
 	if doubt != nil {
 		pipeline.Queue(committedSQL, doubt.first, doubt.firstID).QueryRow(func(row pgx.Row) error { return row.Scan(&committed) })
 	}
-	if keyed != nil {
-		pipeline.Queue(knownSQL, keyed).Query(s.scanKnown)
+	if s.keyed != nil {
+		pipeline.Queue(knownSQL, s.keyed).Query(s.scanKnown)
 	}
 	for _, p := range batch {
 		if p.cmd.Since != nil {
 			pipeline.Queue(staleSQL, *p.cmd.Since, p.cmd.Set.Namespace).QueryRow(func(row pgx.Row) error { return row.Scan(&p.stale) })
 		}
 	}
-	if l.check != nil {
+	s.read(&pipeline, streams, namespaces)
+	if err := conn.SendBatch(ctx, &pipeline).Close(); err != nil {
+		return nil, false, err
+	}
+	if l.recent.holds(&s.head) {
+		s.recall(&l.recent, knownStreams, knownNamespaces)
+		return s, committed, nil
+	}
+	var rest pgx.Batch
+	if s.read(&rest, knownStreams, knownNamespaces); rest.Len() == 0 {
+		return s, committed, nil
+	}
+	return s, committed, conn.SendBatch(ctx, &rest).Close()
+}
+
+// newBatchState says what the batch is about; nothing is read yet.
+func newBatchState(batch []*pending, enforced bool) *batchState {
+	s := &batchState{
+		known:   map[string]knownCommand{},
+		states:  map[streamKey]config.State{},
+		schemas: map[string][]config.Schema{},
+		changed: map[string]bool{},
+		unknown: map[streamKey]*config.UnknownEventError{},
+	}
+	for _, p := range batch {
+		if p.cmd.Key != "" {
+			s.keyed = append(s.keyed, p.id)
+		}
+		namespace := p.cmd.Set.Namespace
+		if _, seen := s.schemas[namespace]; !seen && enforced {
+			s.schemas[namespace] = nil
+			s.namespaces = append(s.namespaces, namespace)
+		}
+		for _, c := range p.cmd.Set.Changes {
+			key := streamKey{namespace, c.Name}
+			if _, seen := s.states[key]; !seen {
+				s.states[key] = config.State{}
+				s.streams = append(s.streams, key)
+			}
+		}
+	}
+	return s
+}
+
+// split returns the keys that are not in a map, and those that are.
+func split[K comparable, V any](keys []K, in map[K]V) (missing, there []K) {
+	for _, key := range keys {
+		if _, ok := in[key]; ok {
+			there = append(there, key)
+		} else {
+			missing = append(missing, key)
+		}
+	}
+	return missing, there
+}
+
+// read adds what reads the state of streams, and the schemas of namespaces.
+func (s *batchState) read(pipeline *pgx.Batch, streams []streamKey, namespaces []string) {
+	if len(namespaces) > 0 {
 		pipeline.Queue(schemasSQL, namespaces).Query(s.scanSchemas)
 	}
-	pipeline.Queue(statesSQL, namespaces, names).Query(s.scanStates)
-	err := conn.SendBatch(ctx, &pipeline).Close()
-	return s, committed, err
+	if len(streams) > 0 {
+		of, names := make([]string, len(streams)), make([]string, len(streams))
+		for i, key := range streams {
+			of[i], names[i] = key.namespace, key.name
+		}
+		pipeline.Queue(statesSQL, of, names).Query(s.scanStates)
+	}
 }
 
 func (s *batchState) scanKnown(rows pgx.Rows) error {

@@ -57,6 +57,7 @@ type Log struct {
 	stop     chan struct{}
 	stopped  chan struct{}
 	behind   bool // the clock is behind the log's last event; of the batcher alone
+	recent   recent
 	stats    Stats
 }
 

@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"github.com/config-api/config-api/shared/config"
 	"github.com/config-api/config-api/shared/eventlog"
 	"github.com/config-api/config-api/shared/testkit"
@@ -87,11 +89,13 @@ func TestSince(t *testing.T) {
 	mustAppend(t, log, cmd) // another namespace did not change
 }
 
-func TestSchemasAreEnforcedFromTheirEventOn(t *testing.T) {
-	t.Parallel()
-	log := eventlog.Open(testkit.Database(t, eventlog.Schema), eventlog.Options{
+// openEnforced opens a log in which every schema names the one value that it
+// allows.
+func openEnforced(t *testing.T, pool *pgxpool.Pool) *eventlog.Log {
+	t.Helper()
+	log := eventlog.Open(pool, eventlog.Options{
 		Logger: discard,
-		Check: func(schemas []config.Schema, value config.Value) []config.Fault { // every schema names the one value that it allows
+		Check: func(schemas []config.Schema, value config.Value) []config.Fault {
 			var faults []config.Fault
 			for _, s := range schemas {
 				if string(s.Text) != string(value) {
@@ -102,6 +106,12 @@ func TestSchemasAreEnforcedFromTheirEventOn(t *testing.T) {
 		},
 	})
 	t.Cleanup(log.Close)
+	return log
+}
+
+func TestSchemasAreEnforcedFromTheirEventOn(t *testing.T) {
+	t.Parallel()
+	log := openEnforced(t, testkit.Database(t, eventlog.Schema))
 	schema := func(op config.Op, pattern, text string) eventlog.Command {
 		return command(config.Change{Op: op, Name: config.SchemaStream(pattern), Value: config.Value(text)})
 	}

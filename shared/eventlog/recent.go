@@ -1,0 +1,80 @@
+package eventlog
+
+import (
+	"slices"
+
+	"github.com/config-api/config-api/shared/config"
+)
+
+const (
+	// recentSize is about the most bytes of values that are remembered.
+	recentSize = 64 << 20
+	// recentStreams is the most streams.
+	recentStreams = 100_000
+	// aloneAfter is after how many batches without another writer between them
+	// it is worth while to remember: else every batch would be read twice.
+	aloneAfter = 3
+)
+
+// recent is the present state of the streams that this process has written, as of
+// the log's head that it has left. It holds for as long as the head is the same:
+// the row that every batch locks says so. It is of the batcher alone.
+type recent struct {
+	head    Head
+	alone   int // batches in a row that found the head as the one before had left it
+	states  map[streamKey]config.State
+	schemas map[string][]config.Schema // by namespace
+	size    int                        // of the values in states
+}
+
+// holds reports whether the head is as it was left, and forgets all if it is not.
+func (r *recent) holds(head *Head) bool {
+	if r.head.LogID == head.LogID && r.head.Position == head.Position && r.head.Hash == head.Hash {
+		r.alone++
+		return true
+	}
+	*r = recent{}
+	return false
+}
+
+// recall takes from what is remembered.
+func (s *batchState) recall(r *recent, streams []streamKey, namespaces []string) {
+	for _, key := range streams {
+		s.states[key] = r.states[key]
+	}
+	for _, namespace := range namespaces {
+		s.schemas[namespace] = slices.Clone(r.schemas[namespace])
+	}
+}
+
+// keep remembers what a batch has left behind when it was committed.
+func (r *recent) keep(s *batchState) {
+	r.head = s.head
+	if r.alone < aloneAfter {
+		return
+	}
+	if r.states == nil {
+		r.states, r.schemas = map[streamKey]config.State{}, map[string][]config.Schema{}
+	}
+	for key, state := range s.states {
+		if s.unknown[key] == nil {
+			r.size += len(state.Value) - len(r.states[key].Value)
+			r.states[key] = state
+		}
+	}
+	for _, namespace := range s.namespaces {
+		if s.unknown[streamKey{namespace: namespace}] == nil {
+			r.schemas[namespace] = s.schemas[namespace]
+		}
+	}
+	for key, state := range r.states { // in no order: any will do
+		if r.size <= recentSize && len(r.states) <= recentStreams {
+			break
+		}
+		r.size -= len(state.Value)
+		delete(r.states, key)
+	}
+	if len(r.schemas) > recentStreams {
+		r.schemas = map[string][]config.Schema{}
+	}
+}
