@@ -27,7 +27,7 @@ for service in command projector query; do
 		name=$service-$arch image=config-api-$service:$version-$arch
 		build "$service" "$arch" --target=program --output="$out/$name" >/dev/null
 		mv "$out/$name/service" "$out/$name.bin" && rmdir "$out/$name"
-		"$sbom" bin -json -output "$out/$name.cdx.json" "$out/$name.bin" 2>/dev/null
+		"$sbom" bin -json -noserial -notimestamp -std -version="$version" -output "$out/$name.cdx.json" "$out/$name.bin" 2>/dev/null
 
 		if [ "go$image_go" = "$(go env GOVERSION)" ]; then
 			CGO_ENABLED=0 GOFLAGS=-buildvcs=false GOOS=linux GOARCH=$arch go build -trimpath -ldflags='-s -w -buildid=' \
