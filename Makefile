@@ -1,6 +1,6 @@
 # make help lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help run build test lint test-crash soak crash-programs test-compose fuzz bench cover clean
+.PHONY: help run build test lint test-crash soak crash-programs test-compose images fuzz bench cover clean
 
 root     := github.com/config-api/config-api
 modules  := ./shared/... ./services/command/... ./services/query/... ./services/projector/... ./cmd/... ./e2e/...
@@ -57,6 +57,9 @@ crash-programs: build
 
 test-compose: ## build, start and test the containers, and remove them again
 	@scripts/test-compose.sh
+
+images: ## build the images for amd64 and arm64, with a list of what is in them
+	@scripts/images.sh
 
 fuzz: ## run every fuzz test for fuzztime=20s each
 	@grep -rHo --include='*_test.go' 'func Fuzz[A-Za-z0-9_]*' shared services cmd e2e | sort -u | while IFS=: read -r file name; do \

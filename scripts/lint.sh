@@ -1,7 +1,7 @@
 #!/bin/bash
-# Vet, golangci-lint, known vulnerabilities, shell scripts, the interface documents
-# and the alerts: all of them, whatever the first ones find. What can't run here is
-# named and does not count.
+# Vet, golangci-lint, known vulnerabilities, what deploy/kubernetes builds, shell
+# scripts, the interface documents and the alerts: all of them, whatever the first
+# ones find. What can't run here is named and does not count.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 read -ra modules <<<"$1"
@@ -34,6 +34,15 @@ for dir in $(go list -m -f '{{.Dir}}'); do # it wants the folder of a module
 		;;
 	esac
 done
+
+# A module outside the workspace, with a good part of Kubernetes in it.
+manifests() { (cd tools/manifests && GOWORK=off "$@"); }
+if missing=$(manifests go list -deps -test ./... 2>&1 >/dev/null); then
+	lint "manifests (the first time takes minutes)" manifests go test -count=1 ./...
+	lint "golangci-lint of manifests" manifests "$golangci" run ./...
+else
+	echo "lint: manifests NOT RUN: $(tail -1 <<<"$missing")"
+fi
 
 scripts=$(git ls-files -co --exclude-standard '*.sh' .ci/run)
 if command -v shellcheck >/dev/null; then
