@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -87,20 +89,43 @@ func (c *container) address(t *testing.T, port string) string {
 // containers are those of the project, or those of some of its services.
 func containers(t *testing.T, services ...string) []container {
 	t.Helper()
-	ids := strings.Fields(mustDocker(t, append([]string{"compose", "ps", "--all", "--quiet"}, services...)...))
+	ids := strings.Fields(mustDocker(t, "ps", "--all", "--quiet", "--filter", "label=com.docker.compose.project="+project(t).Name))
 	var all []container
 	if err := json.Unmarshal([]byte(mustDocker(t, append([]string{"inspect"}, ids...)...)), &all); err != nil {
 		t.Fatal(err)
 	}
-	return all
+	return slices.DeleteFunc(all, func(c container) bool {
+		return len(services) > 0 && !slices.Contains(services, c.service())
+	})
+}
+
+// composed is what matters of docker compose config.
+type composed struct {
+	Name     string
+	Services map[string]struct{}
+}
+
+var composeConfig = sync.OnceValues(func() (string, error) {
+	return docker(context.Background(), "compose", "config", "--format", "json")
+})
+
+func project(t *testing.T) composed {
+	t.Helper()
+	var p composed
+	out, err := composeConfig()
+	if err == nil {
+		err = json.Unmarshal([]byte(out), &p)
+	}
+	if err != nil {
+		t.Fatalf("docker compose config: %v %s", err, out)
+	}
+	return p
 }
 
 // services are those of the compose file.
 func services(t *testing.T) []string {
 	t.Helper()
-	all := strings.Fields(mustDocker(t, "compose", "config", "--services"))
-	slices.Sort(all)
-	return all
+	return slices.Sorted(maps.Keys(project(t).Services))
 }
 
 // server is the service of Postgres or NATS that writes go to, or may.
