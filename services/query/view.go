@@ -137,7 +137,7 @@ func (v *view) run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		err := v.follow(ctx)
 		if ctx.Err() != nil {
-			return nil
+			break
 		}
 		var newer *pg.NewerError
 		if errors.As(err, &newer) {

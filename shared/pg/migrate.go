@@ -57,7 +57,7 @@ func (s Schema) Check(ctx context.Context, pool *pgxpool.Pool) error {
 	var done int
 	err = pool.QueryRow(ctx, `select to_regclass($1) is not null`, s.table()).Scan(&exists)
 	if err == nil && exists {
-		done, err = s.done(ctx, pool)
+		err = pool.QueryRow(ctx, s.doneSQL()).Scan(&done)
 	}
 	if err == nil && done > len(files) {
 		err = &NewerError{Database: done, Program: len(files)}
@@ -125,17 +125,13 @@ func (s Schema) version(ctx context.Context, conn *pgx.Conn) (int, error) {
 			)`)
 		return 0, err
 	}
-	return s.done(ctx, conn)
-}
-
-// done returns the number of files applied.
-func (s Schema) done(ctx context.Context, from interface {
-	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
-}) (int, error) {
 	var done int
-	err := from.QueryRow(ctx, `select coalesce(max(version), 0) from `+s.table()).Scan(&done)
+	err = conn.QueryRow(ctx, s.doneSQL()).Scan(&done)
 	return done, err
 }
+
+// doneSQL asks for the number of files applied.
+func (s Schema) doneSQL() string { return `select coalesce(max(version), 0) from ` + s.table() }
 
 func (s Schema) table() string { return pgx.Identifier{s.Name, "migrations"}.Sanitize() }
 
