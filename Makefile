@@ -1,6 +1,6 @@
 # make help lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help run build test lint test-crash soak crash-programs test-compose images fuzz bench cover clean
+.PHONY: help run build env up up-cluster test test-all test-contract lint test-crash soak crash-programs test-compose test-cluster images fuzz bench bench-go cover clean
 
 root     := github.com/config-api/config-api
 modules  := ./shared/... ./services/command/... ./services/query/... ./services/projector/... ./cmd/... ./e2e/...
@@ -22,6 +22,19 @@ build: ## build all programs into bin/
 	@mkdir -p bin
 	go build -trimpath -o bin/ ./cmd/configd ./cmd/configctl \
 		./services/command/cmd/command ./services/query/cmd/query ./services/projector/cmd/projector
+
+env: ## generate passwords for docker compose: into .env and deploy/cluster/.env, where there is none
+	@scripts/env.sh .env
+	@scripts/env.sh deploy/cluster/.env
+
+# A database keeps the passwords that it was made with.
+up: ## build and start the containers, with passwords of their own if the database is new
+	@docker volume inspect config-api_postgres >/dev/null 2>&1 || scripts/env.sh .env
+	docker compose up -d --build --wait
+
+up-cluster: ## build and start the cluster, with passwords of its own
+	@scripts/env.sh deploy/cluster/.env
+	docker compose -f deploy/cluster/docker-compose.yml up -d --build --wait
 
 test: ## run the tests against a private Postgres and NATS, but for those that take long
 	@scripts/postgres.sh
@@ -57,6 +70,9 @@ crash-programs: build
 
 test-compose: ## build, start and test the containers, and remove them again
 	@scripts/test-compose.sh
+
+test-cluster: ## the same for the cluster, with kills and a rolling upgrade under load
+	@scripts/test-compose.sh cluster
 
 images: ## build the images for amd64 and arm64, with a list of what is in them
 	@scripts/images.sh

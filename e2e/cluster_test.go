@@ -35,9 +35,6 @@ const (
 	clusterDatabase = "config_api_eventstore"
 	// relayLock and projectorLock are the services' own.
 	relayLock, projectorLock = 7_263_001, 7_263_101
-	// normalWithin is how long the system may take until all is as it should be
-	// again. It is for a slow and busy machine: some seconds are usual.
-	normalWithin = 90 * time.Second
 )
 
 // cluster is all of the system as processes of their own: Postgres, NATS, several
@@ -260,6 +257,11 @@ func (c *cluster) holder(ctx context.Context, lock int) *process {
 		}
 	}
 	return nil
+}
+
+// load is clients of the gateway, who have not begun yet.
+func (c *cluster) load(pace time.Duration) *load {
+	return &load{url: c.gateway.url, pace: pace, tries: 8}
 }
 
 func (c *cluster) allReady() error {

@@ -21,10 +21,10 @@ import (
 func subscriber(t *testing.T) (*nats.Conn, jetstream.JetStream) {
 	t.Helper()
 	url := os.Getenv("NATS_URL")
-	if url == "" {
-		url = nats.DefaultURL
+	if url == "" { // it is not published
+		url = "nats://" + containers(t, server(t, "nats"))[0].address(t, "4222")
 	}
-	nc, err := nats.Connect(url, nats.UserInfo("subscriber", "subscriber-local"),
+	nc, err := nats.Connect(url, nats.UserInfo("subscriber", password("nats-subscriber")),
 		nats.CustomInboxPrefix("_INBOX_subscriber"), nats.PermissionErrOnSubscribe(true),
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})) // refusals arrive here, and as time-outs
 	if err != nil {

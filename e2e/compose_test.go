@@ -4,21 +4,27 @@ package e2e
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
+	"maps"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/config-api/config-api/shared/testkit/contract"
 )
 
-// These tests are of the containers themselves, already up: see
-// scripts/test-compose.sh. What they answer is TestContract's.
+// These tests are of the containers themselves, already up: those of the single
+// system or of the cluster, as COMPOSE_FILE says: see scripts/test-compose.sh. What
+// they answer is TestContract's.
 
 func apiURL() string {
 	if url := os.Getenv("CONFIG_API_URL"); url != "" {
@@ -46,8 +52,12 @@ func mustDocker(t *testing.T, args ...string) string {
 
 // container is what matters of docker inspect.
 type container struct {
-	Image  string
-	State  struct{ ExitCode int }
+	ID    string `json:"Id"`
+	Image string
+	State struct {
+		ExitCode int
+		Health   struct{ Status string }
+	}
 	Config struct {
 		User   string
 		Labels map[string]string
@@ -58,33 +68,95 @@ type container struct {
 		SecurityOpt    []string
 	}
 	NetworkSettings struct {
-		Ports map[string][]struct{ HostIP string }
+		Ports    map[string][]struct{ HostIP string }
+		Networks map[string]struct{ IPAddress string }
 	}
 }
 
-// containers are those of the project, by service.
-func containers(t *testing.T) map[string]container {
+func (c *container) service() string { return c.Config.Labels["com.docker.compose.service"] }
+
+// address is that of the container in the network of the project, which this
+// machine reaches though nobody else does.
+func (c *container) address(t *testing.T, port string) string {
 	t.Helper()
-	ids := strings.Fields(mustDocker(t, "compose", "ps", "--all", "--quiet"))
-	var list []container
-	if err := json.Unmarshal([]byte(mustDocker(t, append([]string{"inspect"}, ids...)...)), &list); err != nil {
+	for _, network := range c.NetworkSettings.Networks {
+		return net.JoinHostPort(network.IPAddress, port)
+	}
+	t.Fatalf("%s has no network", c.service())
+	return ""
+}
+
+// containers are those of the project, or those of some of its services.
+func containers(t *testing.T, services ...string) []container {
+	t.Helper()
+	ids := strings.Fields(mustDocker(t, "ps", "--all", "--quiet", "--filter", "label=com.docker.compose.project="+project(t).Name))
+	var all []container
+	if err := json.Unmarshal([]byte(mustDocker(t, append([]string{"inspect"}, ids...)...)), &all); err != nil {
 		t.Fatal(err)
 	}
-	all := map[string]container{}
-	for _, c := range list {
-		all[c.Config.Labels["com.docker.compose.service"]] = c
+	return slices.DeleteFunc(all, func(c container) bool {
+		return len(services) > 0 && !slices.Contains(services, c.service())
+	})
+}
+
+// composed is what matters of docker compose config.
+type composed struct {
+	Name     string
+	Services map[string]struct{}
+}
+
+var composeConfig = sync.OnceValues(func() (string, error) {
+	return docker(context.Background(), "compose", "config", "--format", "json")
+})
+
+func project(t *testing.T) composed {
+	t.Helper()
+	var p composed
+	out, err := composeConfig()
+	if err == nil {
+		err = json.Unmarshal([]byte(out), &p)
 	}
-	return all
+	if err != nil {
+		t.Fatalf("docker compose config: %v %s", err, out)
+	}
+	return p
+}
+
+// services are those of the compose file.
+func services(t *testing.T) []string {
+	t.Helper()
+	return slices.Sorted(maps.Keys(project(t).Services))
+}
+
+// server is the service of Postgres or NATS that writes go to, or may.
+func server(t *testing.T, kind string) string {
+	t.Helper()
+	for _, name := range services(t) {
+		if strings.HasPrefix(name, kind) {
+			return name // the first of several
+		}
+	}
+	t.Fatalf("there is no %s", kind)
+	return ""
+}
+
+// password is that of the environment, as docker compose has it too, or the
+// default.
+func password(of string) string {
+	variable := strings.ToUpper(strings.ReplaceAll(of, "-", "_")) + "_PASSWORD"
+	return cmp.Or(os.Getenv(variable), strings.TrimPrefix(of, "nats-")+"-local")
 }
 
 // A service that is taken over can neither change its program nor become root,
 // and nothing is reached from another machine.
 func TestComposeContainersAreLocked(t *testing.T) {
 	all := containers(t)
-	if len(all) != 6 {
-		t.Fatalf("%d containers, want 6", len(all))
+	if len(all) < len(services(t)) {
+		t.Fatalf("%d containers of the services %v", len(all), services(t))
 	}
-	for name, c := range all {
+	for i := range all {
+		c := &all[i]
+		name := c.service()
 		if !c.HostConfig.ReadonlyRootfs {
 			t.Errorf("%s can write to its root filesystem", name)
 		}
@@ -96,9 +168,12 @@ func TestComposeContainersAreLocked(t *testing.T) {
 				if b.HostIP != "127.0.0.1" {
 					t.Errorf("%s: port %s is open on %s", name, port, b.HostIP)
 				}
+				if name != "gateway" && name != "nats" { // that of the single system is for subscribers
+					t.Errorf("%s: port %s is published", name, port)
+				}
 			}
 		}
-		if name == "postgres" || name == "nats" {
+		if strings.HasPrefix(name, "postgres") || strings.HasPrefix(name, "nats") {
 			continue
 		}
 		if user, _, _ := strings.Cut(c.Config.User, ":"); user == "" || user == "0" || user == "root" {
@@ -130,9 +205,8 @@ func TestComposeMetricsStayInside(t *testing.T) {
 // psql runs SQL in the database's container as one of the roles.
 func psql(t *testing.T, role, sql string) (string, error) {
 	t.Helper()
-	password := strings.TrimPrefix(role, "config_") + "-local"
-	url := "postgres://" + role + ":" + password + "@127.0.0.1:5432/config_api_eventstore"
-	return docker(t.Context(), "compose", "exec", "-T", "postgres", "psql", url, "-Atc", sql)
+	url := "postgres://" + role + ":" + password(strings.TrimPrefix(role, "config_")) + "@127.0.0.1:5432/config_api_eventstore"
+	return docker(t.Context(), "compose", "exec", "-T", server(t, "postgres"), "psql", url, "-Atc", sql)
 }
 
 // Each role of the database can do its work and no more.
@@ -188,7 +262,8 @@ func TestComposeStopsAndStarts(t *testing.T) {
 	if took := time.Since(began); took > 12*time.Second {
 		t.Errorf("stopping took %v", took)
 	}
-	for name, c := range containers(t) {
+	for _, c := range containers(t) {
+		name := c.service()
 		// Caddy 2.6 can panic when it cuts off a stream; what counts is that
 		// it ends by itself.
 		if code := c.State.ExitCode; code != 0 && (name != "gateway" || code == killed) {

@@ -28,8 +28,13 @@ func TestContract(t *testing.T) {
 	t.Run("limits", func(t *testing.T) { contract.Limits(t, api) })
 }
 
-// TestTour runs what the README shows, as it stands there, on new data.
+// TestTour runs what the README shows, as it stands there, on new data: of the
+// system at CONFIG_API_URL, or else of bin/configd.
 func TestTour(t *testing.T) {
+	if url := os.Getenv("CONFIG_API_URL"); url != "" {
+		contract.Tour(t, contract.New(url), "..")
+		return
+	}
 	d := newDaemon(t)
 	d.start(t)
 	d.awaitReady(t)

@@ -65,7 +65,7 @@ type bigWrites struct {
 
 func newBigWrites(t *testing.T, c *cluster) *bigWrites {
 	t.Helper()
-	l := startLoad(t, c, 0, 0, 0, time.Second)
+	l := c.load(time.Second).start(t, 0, 0, 0)
 	// Each is sent once, so that the answer to it is seen.
 	http := &http.Client{Transport: withRequestID{l.transport}, Timeout: answerWithin}
 	api, err := client.New(c.gateway.url, client.WithAttempts(1), client.WithHTTPClient(http))

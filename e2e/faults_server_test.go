@@ -87,8 +87,8 @@ func restoreNATS(s *survival) error {
 	if err := s.awaitNormal(s.t.Context()); err != nil {
 		return err
 	}
-	before := s.beats()[0]
-	if err := s.until("more was written", func() bool { return s.beats()[0] > before+50 }); err != nil {
+	before := s.load.beats()[0]
+	if err := s.until("more was written", func() bool { return s.load.beats()[0] > before+50 }); err != nil {
 		return err
 	}
 	s.nats.signal(syscall.SIGKILL)

@@ -1,4 +1,4 @@
-//go:build crash && linux
+//go:build crash || compose
 
 package e2e
 
@@ -17,10 +17,12 @@ import (
 	"github.com/config-api/config-api/shared/feed"
 )
 
-// followers are those who are told of every change: watches over HTTP, and a
-// subscriber of the feed with a durable consumer of its own.
+// followers are those who are told of every change: watches over HTTP, and, where
+// there is a js, a subscriber of the feed with a durable consumer of its own.
 type followers struct {
-	load *load
+	load  *load
+	js    jetstream.JetStream
+	after config.Token // where they begin
 
 	mu      sync.Mutex
 	watched map[string][]string // ids of the events, by namespace
@@ -28,9 +30,9 @@ type followers struct {
 	heard   []string // ids, by position
 }
 
-func (l *load) follow(t *testing.T) *followers {
+func (l *load) follow(t *testing.T, js jetstream.JetStream, after config.Token) *followers {
 	t.Helper()
-	f := &followers{load: l, watched: map[string][]string{}, reached: map[string]int64{}}
+	f := &followers{load: l, js: js, after: after, watched: map[string][]string{}, reached: map[string]int64{}}
 	ctx, stop := context.WithCancel(t.Context())
 	var following sync.WaitGroup
 	t.Cleanup(func() {
@@ -40,17 +42,19 @@ func (l *load) follow(t *testing.T) *followers {
 	for _, namespace := range []string{config.DefaultNamespace, v2Namespace} {
 		following.Go(func() { f.watch(ctx, namespace) })
 	}
-	following.Go(func() { f.subscribe(ctx) })
+	if js != nil {
+		following.Go(func() { f.subscribe(ctx) })
+	}
 	return f
 }
 
 func (f *followers) watch(ctx context.Context, namespace string) {
-	api, err := client.New(f.load.cluster.gateway.url)
+	api, err := client.New(f.load.url)
 	if err != nil {
 		f.load.violation("%v", err)
 		return
 	}
-	options := client.WatchOptions{After: client.Begin, Reached: func(at config.Token) {
+	options := client.WatchOptions{After: f.after, Reached: func(at config.Token) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		f.reached[namespace] = at.Position
@@ -77,7 +81,7 @@ const subscriberName = "crash-subscriber"
 // drops what it had, and begins its consumer anew when that has nothing although
 // the feed has.
 func (f *followers) subscribe(ctx context.Context) {
-	js := f.load.cluster.js
+	js := f.js
 	for ctx.Err() == nil {
 		consumer, err := js.CreateOrUpdateConsumer(ctx, feed.Stream, jetstream.ConsumerConfig{
 			Durable: subscriberName, AckPolicy: jetstream.AckAllPolicy, AckWait: 5 * time.Second, MaxAckPending: -1,
@@ -116,7 +120,7 @@ func (f *followers) consume(ctx context.Context, consumer jetstream.Consumer) er
 			_ = lastMessage.Ack()
 			continue
 		}
-		last, err := feed.LastPosition(ctx, f.load.cluster.js)
+		last, err := feed.LastPosition(ctx, f.js)
 		if err != nil {
 			return err
 		}
@@ -154,12 +158,12 @@ func (f *followers) take(msg jetstream.Msg) error {
 func (f *followers) complete(events []config.Event) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if len(f.heard) < len(events) {
+	if f.js != nil && len(f.heard) < len(events) {
 		return fmt.Errorf("the subscriber of the feed is at %d of %d", len(f.heard), len(events))
 	}
 	want := map[string][]string{}
 	for i := range events {
-		if e := &events[i]; f.heard[i] != e.ID {
+		if e := &events[i]; f.js != nil && f.heard[i] != e.ID {
 			return fmt.Errorf("the subscriber heard %s at position %d, the log has %s", f.heard[i], e.Position, e.ID)
 		}
 		want[events[i].Namespace] = append(want[events[i].Namespace], events[i].ID)

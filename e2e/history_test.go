@@ -1,9 +1,10 @@
-//go:build crash && linux
+//go:build crash || compose
 
 package e2e
 
 import (
 	"context"
+	cryptorand "crypto/rand"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -24,7 +25,10 @@ type history struct {
 	told       []told // of writes
 	past       []pastRead
 	violations []string
+	unmended   []string // what failed, and its retries too
 	requests   int
+	lost       int // acknowledged, and not in the log
+	doubled    int // in the log more than once
 	writes     pulse
 	reads      pulse
 }
@@ -36,6 +40,7 @@ type request struct {
 	changes   []change
 	outcome   string // acknowledged, refused or doubt
 	position  int64  // of the last event, if the answer has it
+	failure   string // the last, of one in doubt
 	order     int    // among the requests of its writer
 	writer    string
 }
@@ -123,9 +128,14 @@ func (w withRequestID) RoundTrip(r *http.Request) (*http.Response, error) {
 // has room for what heals.
 type load struct {
 	*history
-	cluster   *cluster
+	url   string // of the gateway
+	pace  time.Duration
+	tries int // of a write of v2, by the client
+	// retries of what has no key by itself: reads, and writes of v1, which then
+	// have one.
+	retries int
+
 	transport *http.Transport
-	pace      time.Duration
 	working   sync.WaitGroup
 	stop      context.CancelFunc
 }
@@ -134,11 +144,13 @@ const (
 	v2Namespace = "survival"
 	// answerWithin is how long a client waits for one answer.
 	answerWithin = 5 * time.Second
+	// retryAfter is what services ask for when something is down.
+	retryAfter = time.Second
 )
 
-func startLoad(t *testing.T, c *cluster, seed uint64, writers, readers int, pace time.Duration) *load {
+func (l *load) start(t *testing.T, seed uint64, writers, readers int) *load {
 	t.Helper()
-	l := &load{history: &history{}, cluster: c, transport: &http.Transport{MaxIdleConnsPerHost: 64}, pace: pace}
+	l.history, l.transport = &history{}, &http.Transport{MaxIdleConnsPerHost: 64}
 	ctx, stop := context.WithCancel(t.Context())
 	l.stop = stop
 	l.writes.last, l.reads.last = time.Now(), time.Now()
@@ -169,13 +181,14 @@ func (l *load) rest(ctx context.Context, random *rand.Rand) {
 // write sends one write after the other, to names that are this writer's own.
 func (l *load) write(ctx context.Context, t *testing.T, writer int, random *rand.Rand) {
 	http := &http.Client{Transport: withRequestID{l.transport}, Timeout: answerWithin}
-	api, err := client.New(l.cluster.gateway.url, client.WithActor(fmt.Sprint("writer", writer)), client.WithHTTPClient(http), client.WithAttempts(8))
+	api, err := client.New(l.url, client.WithActor(fmt.Sprint("writer", writer)), client.WithHTTPClient(http), client.WithAttempts(l.tries))
 	if err != nil {
 		t.Error(err)
 		return
 	}
+	run := cryptorand.Text()[:8] // several loads may work on the same system
 	for n := 0; ctx.Err() == nil; n++ {
-		r := &request{writer: fmt.Sprint(writer), order: n, id: fmt.Sprintf("writer%d-%d", writer, n), namespace: v2Namespace}
+		r := &request{writer: fmt.Sprint(writer), order: n, id: fmt.Sprintf("%s-writer%d-%d", run, writer, n), namespace: v2Namespace}
 		set := 1
 		switch random.IntN(4) {
 		case 0:
@@ -199,30 +212,48 @@ func (l *load) write(ctx context.Context, t *testing.T, writer int, random *rand
 		l.mu.Lock()
 		l.attempts = append(l.attempts, r)
 		l.requests++
-		if r.outcome == acknowledged {
+		switch r.outcome {
+		case acknowledged:
 			l.writes.beat()
+		case doubt:
+			l.unmended = append(l.unmended, "write "+r.id+": "+r.failure)
 		}
 		l.mu.Unlock()
 		l.rest(ctx, random)
 	}
 }
 
-// writeV1 has no idempotency key: whatever is no clear answer is in doubt.
+// writeV1 sends a write again only if it may. Whatever is no clear answer in the end
+// is in doubt.
 func (l *load) writeV1(ctx context.Context, c *http.Client, r *request) {
+	for try := 0; ; try++ {
+		if l.sendV1(ctx, c, r); r.outcome != doubt || try == l.retries {
+			return
+		}
+		time.Sleep(retryAfter)
+	}
+}
+
+func (l *load) sendV1(ctx context.Context, c *http.Client, r *request) {
 	method, body := http.MethodPut, fmt.Sprintf(`{"value":%q}`, r.changes[0].value)
 	if r.changes[0].delete {
 		method, body = http.MethodDelete, ""
 	}
 	r.outcome = doubt
-	sent, err := http.NewRequestWithContext(ctx, method, l.cluster.gateway.url+"/v1/config/"+r.changes[0].name, strings.NewReader(body))
+	sent, err := http.NewRequestWithContext(ctx, method, l.url+"/v1/config/"+r.changes[0].name, strings.NewReader(body))
 	if err != nil {
 		return
+	}
+	if l.retries > 0 {
+		sent.Header.Set("Idempotency-Key", r.id)
 	}
 	resp, err := c.Do(sent)
 	if err != nil {
+		r.failure = err.Error()
 		return
 	}
 	_ = resp.Body.Close()
+	r.failure = resp.Status
 	switch resp.StatusCode {
 	case http.StatusOK:
 		r.outcome = acknowledged
@@ -272,7 +303,7 @@ func (l *load) writeV2(ctx context.Context, api *client.Client, r *request) erro
 		r.outcome = doubt
 		l.violation("write %s: answered %d: %v", r.id, answered.Status, err)
 	default:
-		r.outcome = doubt
+		r.outcome, r.failure = doubt, err.Error()
 	}
 	return err
 }

@@ -1,4 +1,4 @@
-//go:build crash && linux
+//go:build crash || compose
 
 package e2e
 
@@ -125,9 +125,25 @@ type answered struct {
 	body   []byte
 }
 
-// get returns nil without an answer.
+// get returns nil without an answer, retries included.
 func (l *load) get(ctx context.Context, client *http.Client, path string, seen config.Token) *answered {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, l.cluster.gateway.url+path, nil)
+	for try := 0; ; try++ {
+		got := l.getOnce(ctx, client, path, seen)
+		if got != nil && got.status < http.StatusInternalServerError || ctx.Err() != nil {
+			return got
+		}
+		if try == l.retries {
+			l.mu.Lock()
+			l.unmended = append(l.unmended, fmt.Sprintf("read %s: %+v", path, got))
+			l.mu.Unlock()
+			return got
+		}
+		time.Sleep(retryAfter)
+	}
+}
+
+func (l *load) getOnce(ctx context.Context, client *http.Client, path string, seen config.Token) *answered {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, l.url+path, nil)
 	if err != nil {
 		return nil
 	}
@@ -151,11 +167,11 @@ func (l *load) get(ctx context.Context, client *http.Client, path string, seen c
 
 // repeatPast sees whether every query service still answers the same of the past
 // (I9), and returns how many answers that were.
-func (l *load) repeatPast(ctx context.Context) int {
+func (l *load) repeatPast(ctx context.Context, queries []string) int {
 	client := &http.Client{Transport: l.transport, Timeout: answerWithin}
 	for _, was := range l.past {
-		for _, q := range l.cluster.queries {
-			r, err := http.NewRequestWithContext(ctx, http.MethodGet, q.url()+was.path, nil)
+		for _, q := range queries {
+			r, err := http.NewRequestWithContext(ctx, http.MethodGet, q+was.path, nil)
 			if err != nil {
 				l.violation("%v", err)
 				continue
@@ -168,7 +184,7 @@ func (l *load) repeatPast(ctx context.Context) int {
 			body, err := io.ReadAll(resp.Body)
 			_ = resp.Body.Close()
 			if err != nil || string(body) != was.body {
-				l.violation("I9: %s%s answered\n%s\nand now answers (%v)\n%s", q.name, was.path, was.body, err, body)
+				l.violation("I9: %s%s answered\n%s\nand now answers (%v)\n%s", q, was.path, was.body, err, body)
 			}
 		}
 	}

@@ -17,6 +17,8 @@ import (
 	"testing"
 	"text/tabwriter"
 	"time"
+
+	"github.com/config-api/config-api/shared/client"
 )
 
 var soakTime = flag.Duration("soak", 10*time.Minute, "how long the soak test takes")
@@ -44,8 +46,8 @@ func TestSoak(t *testing.T) {
 	t.Logf("to repeat this run: -seed=%d", *crashSeed)
 	c := newCluster(t, size{commands: 2, projectors: 2, queries: 2})
 	s := &survival{cluster: c, t: t, random: rand.New(rand.NewPCG(*crashSeed, 2))}
-	s.load = startLoad(t, c, *crashSeed, 4, 4, 40*time.Millisecond)
-	f := s.load.follow(t)
+	s.load = c.load(40*time.Millisecond).start(t, *crashSeed, 4, 4)
+	f := s.load.follow(t, c.js, client.Begin)
 	samples := map[string][]sample{}
 	sampling, stop := context.WithCancel(t.Context())
 	var sampled sync.WaitGroup
@@ -68,7 +70,7 @@ func TestSoak(t *testing.T) {
 	sampled.Wait()
 	s.load.end()
 	checkCluster(t, c, s.load, f)
-	t.Log(summary(did, s.load.history, took))
+	t.Log(summary(did, s.load.history, took, *crashSeed))
 	t.Log(growth(t, samples))
 }
 

@@ -5,13 +5,12 @@ package e2e
 import (
 	"context"
 	"flag"
-	"fmt"
 	"math/rand/v2"
 	"regexp"
-	"strings"
 	"testing"
-	"text/tabwriter"
 	"time"
+
+	"github.com/config-api/config-api/shared/client"
 )
 
 var (
@@ -39,30 +38,7 @@ func (s *survival) chance(most time.Duration) {
 
 func (s *survival) one(of []*process) *process { return of[s.random.IntN(len(of))] }
 
-// until waits for a condition that must come.
-func (s *survival) until(what string, is func() bool) error {
-	poll := time.NewTicker(10 * time.Millisecond)
-	defer poll.Stop()
-	for deadline := time.Now().Add(normalWithin); !is(); {
-		if time.Now().After(deadline) {
-			return fmt.Errorf("after %v still not: %s", normalWithin, what)
-		}
-		select {
-		case <-poll.C:
-		case <-s.t.Context().Done():
-			return s.t.Context().Err()
-		}
-	}
-	return nil
-}
-
-// injected is what a fault did to the clients.
-type injected struct {
-	name              string
-	times             int
-	noWrites, noReads time.Duration // the longest
-	healed            time.Duration // until all was normal again, the longest
-}
+func (s *survival) until(what string, is func() bool) error { return until(s.t.Context(), what, is) }
 
 // TestCrashCluster runs all of the system as processes of their own, has clients
 // write, read, watch and subscribe, and injects one fault after the other at
@@ -72,8 +48,8 @@ func TestCrashCluster(t *testing.T) {
 	t.Logf("to repeat this run: -seed=%d", *crashSeed)
 	c := newCluster(t, size{commands: 2, projectors: 2, queries: 2})
 	s := &survival{cluster: c, t: t, random: rand.New(rand.NewPCG(*crashSeed, 0))}
-	s.load = startLoad(t, c, *crashSeed, 6, 4, 12*time.Millisecond)
-	f := s.load.follow(t)
+	s.load = c.load(12*time.Millisecond).start(t, *crashSeed, 6, 4)
+	f := s.load.follow(t, c.js, client.Begin)
 	began := time.Now()
 	deck := make([]fault, len(faults))
 	for i, at := range s.random.Perm(len(faults)) {
@@ -97,7 +73,7 @@ func TestCrashCluster(t *testing.T) {
 	took := time.Since(began)
 	s.load.end()
 	checkCluster(t, c, s.load, f)
-	t.Log(summary(did, s.load.history, took))
+	t.Log(summary(did, s.load.history, took, *crashSeed))
 	if *crashFaults == "" && s.load.count(acknowledged) < 1000 {
 		t.Error("too few writes to say anything")
 	}
@@ -106,61 +82,10 @@ func TestCrashCluster(t *testing.T) {
 // inject returns when all is as before.
 func (s *survival) inject(f fault) injected {
 	s.t.Helper()
-	s.load.round()
-	s.chance(300 * time.Millisecond)
-	if err := f.inject(s); err != nil {
-		s.t.Fatalf("%s: %v", f.name, err)
-	}
-	healing := time.Now()
-	if err := s.awaitNormal(s.t.Context()); err != nil {
-		s.t.Fatalf("%s: %v", f.name, err)
-	}
-	// A write and a read, after which the pauses are over.
-	before := s.beats()
-	if err := s.until("writes and reads are answered again", func() bool {
-		now := s.beats()
-		return now[0] > before[0] && now[1] > before[1]
-	}); err != nil {
-		s.t.Fatalf("%s: %v", f.name, err)
-	}
-	result := injected{name: f.name, times: 1, healed: time.Since(healing)}
-	result.noWrites, result.noReads = s.load.round()
-	s.t.Logf("%-45s without writes %6v, without reads %6v, normal after %v", f.name,
-		result.noWrites.Round(time.Millisecond), result.noReads.Round(time.Millisecond), result.healed.Round(time.Millisecond))
-	return result
-}
-
-func (s *survival) beats() [2]int {
-	s.load.mu.Lock()
-	defer s.load.mu.Unlock()
-	return [2]int{s.load.writes.count, s.load.reads.count}
-}
-
-func summary(all []injected, h *history, took time.Duration) string {
-	var rows []injected
-	at := map[string]int{}
-	for _, one := range all {
-		i, seen := at[one.name]
-		if !seen {
-			i = len(rows)
-			at[one.name] = i
-			rows = append(rows, injected{name: one.name})
-		}
-		r := &rows[i]
-		r.times++
-		r.noWrites, r.noReads, r.healed = max(r.noWrites, one.noWrites), max(r.noReads, one.noReads), max(r.healed, one.healed)
-	}
-	var text strings.Builder
-	fmt.Fprintln(&text, "summary")
-	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "fault\ttimes\twithout writes\twithout reads\tnormal after\t")
-	for _, r := range rows {
-		fmt.Fprintf(table, "%s\t%d\t%.1f s\t%.1f s\t%.1f s\t\n", r.name, r.times, r.noWrites.Seconds(), r.noReads.Seconds(), r.healed.Seconds())
-	}
-	_ = table.Flush()
-	fmt.Fprintf(&text, "%d faults, %d requests, %d writes acknowledged, %d refused, %d in doubt, %d violations, %v, seed %d",
-		len(all), h.requests, h.count(acknowledged), h.count(refused), h.count(doubt), len(h.violations), took.Round(time.Second), *crashSeed)
-	return text.String()
+	return s.load.inject(s.t, f.name, func() error {
+		s.chance(300 * time.Millisecond)
+		return f.inject(s)
+	}, func() error { return s.awaitNormal(s.t.Context()) })
 }
 
 // within is a context for what the faults themselves ask of the servers.

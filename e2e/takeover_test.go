@@ -23,7 +23,7 @@ const (
 func TestCrashTakeover(t *testing.T) {
 	c := newCluster(t, size{commands: 2, projectors: 2, queries: 1})
 	s := &survival{cluster: c, t: t, random: rand.New(rand.NewPCG(*crashSeed, 1))}
-	s.load = startLoad(t, c, *crashSeed, 2, 1, 20*time.Millisecond)
+	s.load = c.load(20*time.Millisecond).start(t, *crashSeed, 2, 1)
 	for _, what := range []struct {
 		name   string
 		lock   int

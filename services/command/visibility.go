@@ -19,8 +19,9 @@ const (
 
 // visibility knows how far the readers are: the projector, which announces what
 // it applied to the read tables, and every query service, which announces what
-// its memory has. A v1 write waits for all of them, because clients of the
-// system that this one replaces read directly after they write.
+// its memory has and what it heard of the projector. A v1 write waits for all of
+// them, because clients of the system that this one replaces read directly after
+// they write.
 type visibility struct {
 	mu      sync.Mutex
 	applied config.Token
@@ -29,8 +30,9 @@ type visibility struct {
 }
 
 type served struct {
-	token config.Token
-	heard time.Time
+	token   config.Token
+	applied int64 // that it knows of
+	heard   time.Time
 }
 
 func newVisibility() *visibility {
@@ -50,7 +52,7 @@ func (v *visibility) remembered(s feed.Served) {
 	if s.Leaving {
 		delete(v.served, s.Instance)
 	} else {
-		v.served[s.Instance] = served{config.Token{Epoch: s.Epoch, Position: s.Position}, time.Now()}
+		v.served[s.Instance] = served{config.Token{Epoch: s.Epoch, Position: s.Position}, s.Applied, time.Now()}
 	}
 	v.wake()
 }
@@ -87,7 +89,7 @@ func (v *visibility) reached(position config.Token) (bool, <-chan struct{}) {
 			delete(v.served, instance) // it ended without saying so
 			continue
 		}
-		all = all && has(s.token, position)
+		all = all && has(s.token, position) && (s.applied == 0 || s.applied >= position.Position)
 	}
 	return all, v.changed
 }

@@ -55,6 +55,16 @@ func TestWhatAWriteWaitsFor(t *testing.T) {
 			v.remembered(serves("q1", 7))
 			time.AfterFunc(200*time.Millisecond, func() { v.projected(applied(7)) })
 		}, true, 200 * time.Millisecond},
+		"one query service hears of the projector later": {func(v *visibility) {
+			told := serves("q1", 7)
+			told.Applied = 6
+			v.projected(applied(7))
+			v.remembered(told)
+			time.AfterFunc(50*time.Millisecond, func() {
+				told.Applied = 7
+				v.remembered(told)
+			})
+		}, true, 50 * time.Millisecond},
 		"the one that is behind leaves": {func(v *visibility) {
 			v.projected(applied(9))
 			v.remembered(serves("q1", 6))

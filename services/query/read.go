@@ -137,7 +137,7 @@ func (r *read) reached(c echo.Context, seen config.Token) error {
 // memory returns a state from memory that has what the read wants.
 func (s *Service) memory(c echo.Context, r *read) (*state, error) {
 	now, err := s.view.now()
-	if err == nil && now.position < r.wanted.Position && !r.wanted.OfOtherLog(now.token()) {
+	if err != nil || now.position < r.wanted.Position && !r.wanted.OfOtherLog(now.token()) {
 		ctx, cancel := context.WithTimeout(c.Request().Context(), r.wait)
 		defer cancel()
 		now, err = s.view.wait(ctx, r.wanted.Position)

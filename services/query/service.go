@@ -72,9 +72,10 @@ type Service struct {
 	tracer   *tracing.Tracer
 	handler  http.Handler
 
-	announced atomic.Pointer[config.Token] // by the projector, last
-	behind    atomic.Pointer[time.Time]    // since when it is behind the memory, if it is
-	unfed     atomic.Pointer[time.Time]    // since when the memory is behind the log, if it is
+	announcing sync.Mutex
+	announced  atomic.Pointer[config.Token] // by the projector, last
+	behind     atomic.Pointer[time.Time]    // since when it is behind the memory, if it is
+	unfed      atomic.Pointer[time.Time]    // since when the memory is behind the log, if it is
 }
 
 // New connects and returns the service; Run makes it work. It waits neither for
@@ -97,9 +98,10 @@ func New(ctx context.Context, o Options, logger *slog.Logger) (*Service, error) 
 		return nil, fmt.Errorf("jetstream: %w", err)
 	}
 	s.store = readmodel.New(s.pool)
-	s.view = &view{store: s.store, js: js, logger: logger, changed: s.changed, remade: make(chan struct{}, 1)}
+	s.view = &view{store: s.store, js: js, logger: logger, changed: s.changed, remade: make(chan struct{}, 1), loaded: make(chan struct{})}
 	err = feed.Listen(s.nc, feed.AppliedSubject, func(a feed.Applied) {
 		s.announced.Store(&config.Token{Epoch: a.Epoch, Position: a.Position})
+		s.announce(false)
 		s.view.heard(a.Generation, a.Revision)
 	})
 	if err != nil {
@@ -113,40 +115,52 @@ func New(ctx context.Context, o Options, logger *slog.Logger) (*Service, error) 
 // changed is called with each new state.
 func (s *Service) changed(now *state, events []config.Event) {
 	s.live.publish(now, events)
-	s.announce(now, false)
+	s.announce(false)
 }
 
-func (s *Service) announce(now *state, leaving bool) {
+// announce says how far the service is, one after the other: it does not go back.
+func (s *Service) announce(leaving bool) {
+	s.announcing.Lock()
+	defer s.announcing.Unlock()
+	now := s.view.current.Load()
+	if now == nil {
+		return
+	}
+	said := feed.Served{Instance: s.instance, Epoch: now.epoch, Position: now.position, Leaving: leaving}
+	if applied := s.announced.Load(); applied != nil && applied.Epoch == now.epoch {
+		said.Applied = applied.Position
+	}
 	// Lost when NATS is down; the next one comes within a second.
-	_ = feed.Announce(s.nc, feed.ServedSubject, feed.Served{
-		Instance: s.instance, Epoch: now.epoch, Position: now.position, Leaving: leaving,
-	})
+	_ = feed.Announce(s.nc, feed.ServedSubject, said)
 }
 
-// Run keeps the view fresh until ctx ends, and returns when all has stopped.
+// Run keeps the view fresh until ctx ends, and returns when all has stopped. It
+// ends with a [*pg.NewerError] when it finds tables that a newer program has made.
 func (s *Service) Run(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	var working sync.WaitGroup
-	working.Go(func() { s.view.run(ctx) })
+	var refused error
+	working.Go(func() {
+		refused = s.view.run(ctx)
+		stop()
+	})
 	heartbeat := time.NewTicker(servedEvery)
 	defer heartbeat.Stop()
 	for ctx.Err() == nil {
 		select {
 		case <-heartbeat.C:
-			if now := s.view.current.Load(); now != nil {
-				s.announce(now, false)
-			}
+			s.announce(false)
 		case <-ctx.Done():
 		}
 	}
 	working.Wait()
-	if now := s.view.current.Load(); now != nil {
-		s.announce(now, true)
-		_ = s.nc.FlushTimeout(time.Second)
-	}
+	s.announce(true)
+	_ = s.nc.FlushTimeout(time.Second)
 	s.tracer.Close(ctx)
 	s.nc.Close()
 	s.pool.Close()
-	return nil
+	return refused
 }
 
 // StopWatches ends all open watches, so that a shutdown need not wait for them.

@@ -20,17 +20,17 @@ const announcedWithin = time.Second
 // stateV1 returns a state that is not older than what the projector announced:
 // a v1 client that was answered after a write must see it.
 func (s *Service) stateV1(ctx context.Context) (*state, error) {
+	var wanted int64
 	now, err := s.view.now()
-	if err != nil {
-		return nil, err
+	if announced := s.announced.Load(); announced != nil && (err != nil || !announced.OfOtherLog(now.token())) {
+		wanted = announced.Position
 	}
-	announced := s.announced.Load()
-	if announced == nil || announced.OfOtherLog(now.token()) || announced.Position <= now.position {
+	if err == nil && now.position >= wanted {
 		return now, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, announcedWithin)
 	defer cancel()
-	return s.view.wait(ctx, announced.Position)
+	return s.view.wait(ctx, wanted)
 }
 
 type nameValue struct {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/config-api/config-api/shared/config"
 	"github.com/config-api/config-api/shared/feed"
+	"github.com/config-api/config-api/shared/pg"
 	"github.com/config-api/config-api/shared/readmodel"
 )
 
@@ -93,11 +94,12 @@ type view struct {
 	revision   atomic.Int64                       // of what was parked in them
 	remade     chan struct{}                      // another generation is read now
 	current    atomic.Pointer[state]              // nil until the first load
+	loaded     chan struct{}                      // closed by the first load
 	problem    atomic.Pointer[error]              // why the state is not kept fresh, if so
 	loads      atomic.Int64                       // from the read tables
 }
 
-// errLoading is the answer to a read before the first state.
+// errLoading is the answer to a read that has waited for the first state in vain.
 var errLoading = config.Errorf(config.Unavailable, "the service is starting: try again")
 
 // now returns the newest state.
@@ -113,25 +115,33 @@ func (v *view) now() (*state, error) {
 func (v *view) wait(ctx context.Context, position int64) (*state, error) {
 	for {
 		s, err := v.now()
-		if err != nil || s.position >= position {
-			return s, err
+		newer := v.loaded
+		if err == nil {
+			if s.position >= position {
+				return s, nil
+			}
+			newer = s.superseded
 		}
 		select {
-		case <-s.superseded:
+		case <-newer:
 		case <-ctx.Done():
-			return s, nil
+			return s, err
 		}
 	}
 }
 
 // run loads and follows until ctx ends. It loads anew when the feed is of
 // another log than the state, and halts on an event that this program does not
-// understand: what it has is still served.
-func (v *view) run(ctx context.Context) {
+// understand: what it has is still served. A [*pg.NewerError] ends it.
+func (v *view) run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		err := v.follow(ctx)
 		if ctx.Err() != nil {
-			return
+			break
+		}
+		var newer *pg.NewerError
+		if errors.As(err, &newer) {
+			return err
 		}
 		if errors.Is(err, errRemade) {
 			v.logger.Info("the read tables were made anew, loading them")
@@ -146,7 +156,7 @@ func (v *view) run(ctx context.Context) {
 		if errors.As(err, &unknown) {
 			v.logger.Error("the view has halted: see \"An event is newer than the program\" in docs/operations.md", "error", err)
 			<-ctx.Done()
-			return
+			return nil
 		}
 		var tampered *feed.TamperedError
 		var missing *feed.MissingError
@@ -162,6 +172,7 @@ func (v *view) run(ctx context.Context) {
 		v.logger.Warn("the view is not kept fresh, loading it anew", "error", err)
 		pause(ctx, reloadPause)
 	}
+	return nil
 }
 
 func pause(ctx context.Context, d time.Duration) {
@@ -224,9 +235,18 @@ func (v *view) follow(ctx context.Context) error {
 		case err := <-followed:
 			return err
 		case <-v.remade:
-			return errRemade
+			if !v.asLoaded(ctx) {
+				return errRemade
+			}
 		}
 	}
+}
+
+// asLoaded reports whether the read tables are still those that were loaded, although
+// others were announced: a standby does not have them yet. They are announced again.
+func (v *view) asLoaded(ctx context.Context) bool {
+	there, err := v.store.Checkpoint(ctx)
+	return err == nil && there.Generation == v.generation.Load() && there.Revision == v.revision.Load()
 }
 
 // gather takes what has arrived behind first, without waiting.
@@ -245,6 +265,12 @@ func gather(first changes, arrived <-chan changes) []changes {
 }
 
 func (v *view) load(ctx context.Context) (*state, error) {
+	// Once loaded it goes on beside a newer program that migrates.
+	if v.current.Load() == nil {
+		if err := v.store.Check(ctx); err != nil {
+			return nil, err
+		}
+	}
 	rows := new(btree.Map[string, *readmodel.Row])
 	checkpoint, err := v.store.Load(ctx, func(row readmodel.Row) error {
 		rows.Set(key(row.Namespace, row.Name), &row)
@@ -313,7 +339,9 @@ func (v *view) apply(s *state, all []changes) (*state, error) {
 func (v *view) publish(s *state, events []config.Event) {
 	old := v.current.Swap(s)
 	v.changed(s, events)
-	if old != nil {
+	if old == nil {
+		close(v.loaded)
+	} else {
 		close(old.superseded)
 	}
 }

@@ -1,15 +1,19 @@
 package query_test
 
 import (
+	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
 
+	"github.com/config-api/config-api/services/query"
 	"github.com/config-api/config-api/shared/config"
 	"github.com/config-api/config-api/shared/feed"
+	"github.com/config-api/config-api/shared/pg"
 	"github.com/config-api/config-api/shared/testkit"
 )
 
@@ -163,4 +167,70 @@ func TestStartingWithoutADatabase(t *testing.T) {
 	}
 	gate.open(t)
 	testkit.Eventually(t, func() error { return q.get(t, "/readyz").is(http.StatusOK) })
+}
+
+// A read that comes before the first state waits for it.
+func TestReadsWaitForTheFirstState(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	var log testkit.Log
+	s.write(t, log.Set(t, "default", "a", `"1"`))
+	gate := newGate(t, s.database)
+	gate.close()
+	o := s.options()
+	o.Database.URL = gate.url
+	q := s.startOnly(t, o)
+	answers := make(chan answer, 2)
+	go func() { answers <- q.get(t, "/v2/namespaces/default/configs/a?wait=20s") }()
+	go func() { answers <- q.get(t, "/v2/namespaces/default/configs?wait=20s") }()
+	testkit.Eventually(t, func() error { // it has tried
+		if !strings.Contains(q.log.String(), "the view is not kept fresh") {
+			return fmt.Errorf("the log is %s", q.log.String())
+		}
+		return nil
+	})
+	gate.open(t)
+	for range cap(answers) {
+		a := <-answers
+		must(t, a.is(http.StatusOK))
+	}
+}
+
+// Tables that were announced and are not there, as on a standby that is behind, are
+// not loaded for: the memory goes on with those that are.
+func TestAnnouncedTablesThatAreNotThere(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	var log testkit.Log
+	s.write(t, log.Set(t, "ns", "a", `1`))
+	q := s.start(t, s.options())
+	for position := range int64(20) {
+		must(t, feed.Announce(s.nats.Conn(t), feed.AppliedSubject, feed.Applied{Epoch: testkit.Epoch, Position: position, Generation: 2}))
+	}
+	testkit.Publish(t, s.js, log.Set(t, "ns", "a", `2`))
+	testkit.Eventually(t, func() error { return q.get(t, "/v2/namespaces/ns/configs/a").shows(2) })
+	if loads := strings.Count(q.log.String(), "view loaded"); loads != 1 {
+		t.Errorf("the tables were loaded %d times, want once: %s", loads, q.log.String())
+	}
+}
+
+// A query service does not start on tables of a newer program, and says why; one
+// that works when they come goes on.
+func TestNewerTables(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	var log testkit.Log
+	s.write(t, log.Set(t, "ns", "a", `1`))
+	works := s.start(t, s.options())
+	if _, err := s.pool.Exec(t.Context(), `insert into readmodel.migrations (version, file) values (999, '0999_newer.sql')`); err != nil {
+		t.Fatal(err)
+	}
+	refuses, err := query.New(t.Context(), s.options(), slog.New(slog.DiscardHandler))
+	must(t, err)
+	var newer *pg.NewerError
+	if err := refuses.Run(t.Context()); !errors.As(err, &newer) || !strings.Contains(err.Error(), "run the newer program") {
+		t.Errorf("it ended with %v", err)
+	}
+	testkit.Publish(t, s.js, log.Set(t, "ns", "a", `2`))
+	testkit.Eventually(t, func() error { return works.get(t, "/v2/namespaces/ns/configs/a").shows(2) })
 }

@@ -32,13 +32,15 @@ type Applied struct {
 	Revision int64 `json:"revision,omitempty"`
 }
 
-// Served says how far a query service's memory is, after each change and every
-// second.
+// Served says how far a query service is, after each change and every second.
 type Served struct {
 	Instance string `json:"instance"`
 	Epoch    string `json:"epoch"`
 	Position int64  `json:"position"`
-	Leaving  bool   `json:"leaving,omitempty"` // the service is going away
+	// Applied is what the service has heard that the projector applied, 0 if
+	// nothing: its reads of the tables wait for that.
+	Applied int64 `json:"applied,omitempty"`
+	Leaving bool  `json:"leaving,omitempty"` // the service is going away
 }
 
 // Announce publishes an [Applied] or a [Served] on its subject.

@@ -39,6 +39,35 @@ func (s Schema) Migrate(ctx context.Context, pool *pgxpool.Pool) error {
 	return nil
 }
 
+// NewerError refuses a database that a newer program has migrated.
+type NewerError struct{ Database, Program int } // the number of files that each has
+
+func (e *NewerError) Error() string {
+	return fmt.Sprintf("the database is at version %d and this program knows up to %d: run the newer program", e.Database, e.Program)
+}
+
+// Check returns a [*NewerError] as Migrate does, for who only reads. A database that
+// is not migrated yet is none.
+func (s Schema) Check(ctx context.Context, pool *pgxpool.Pool) error {
+	files, err := s.list()
+	if err != nil {
+		return err
+	}
+	var exists bool
+	var done int
+	err = pool.QueryRow(ctx, `select to_regclass($1) is not null`, s.table()).Scan(&exists)
+	if err == nil && exists {
+		err = pool.QueryRow(ctx, s.doneSQL()).Scan(&done)
+	}
+	if err == nil && done > len(files) {
+		err = &NewerError{Database: done, Program: len(files)}
+	}
+	if err != nil {
+		return fmt.Errorf("schema %s: %w", s.Name, err)
+	}
+	return nil
+}
+
 func (s Schema) migrate(ctx context.Context, conn *pgx.Conn, files []string) error {
 	lock := s.lockKey()
 	if _, err := conn.Exec(ctx, `select pg_advisory_lock($1)`, lock); err != nil {
@@ -52,7 +81,7 @@ func (s Schema) migrate(ctx context.Context, conn *pgx.Conn, files []string) err
 		return err
 	}
 	if done > len(files) {
-		return fmt.Errorf("the database is at version %d and this program knows up to %d: run the newer program", done, len(files))
+		return &NewerError{Database: done, Program: len(files)}
 	}
 	for i := done; i < len(files); i++ {
 		sql, err := fs.ReadFile(s.Files, files[i])
@@ -97,9 +126,12 @@ func (s Schema) version(ctx context.Context, conn *pgx.Conn) (int, error) {
 		return 0, err
 	}
 	var done int
-	err = conn.QueryRow(ctx, `select coalesce(max(version), 0) from `+s.table()).Scan(&done)
+	err = conn.QueryRow(ctx, s.doneSQL()).Scan(&done)
 	return done, err
 }
+
+// doneSQL asks for the number of files applied.
+func (s Schema) doneSQL() string { return `select coalesce(max(version), 0) from ` + s.table() }
 
 func (s Schema) table() string { return pgx.Identifier{s.Name, "migrations"}.Sanitize() }
 

@@ -233,6 +233,7 @@ func (s *Store) Diff(ctx context.Context, namespace string, from, to int64, limi
 		if err != nil {
 			return err
 		}
+		d = Diff{}
 		var before Row
 		for _, row := range rows {
 			if row.Position <= from {

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -44,6 +45,9 @@ type Store struct {
 
 // New returns a store on a database that has [Schema].
 func New(pool *pgxpool.Pool) *Store { return &Store{pool: pool, snapshotEvery: defaultSnapshotEvery} }
+
+// Check refuses tables that a newer program has made: see [pg.Schema.Check].
+func (s *Store) Check(ctx context.Context) error { return Schema.Check(ctx, s.pool) }
 
 // Reads are how long reads took, by what was read.
 func (s *Store) Reads() *stats.Timings { return &s.reads }
@@ -145,9 +149,21 @@ const activeSQL = `select ` + checkpointColumns + ` from readmodel.active a join
 
 // snapshot runs f in a transaction that sees one state of the active
 // generation, and returns that state's checkpoint. In the SQL that f runs,
-// $current and $history stand for the generation's tables: see [snapshot.sql].
+// $current and $history stand for the generation's tables: see [snapshot.sql]. f
+// may be called twice: a standby ends reads that are in the way of what it replays.
 func (s *Store) snapshot(ctx context.Context, what string, f func(v snapshot) error) (Checkpoint, error) {
 	defer s.reads.Since(strings.ReplaceAll(what, " ", "_"), time.Now())
+	checkpoint, err := s.readOnce(ctx, f)
+	if pgerrcode.IsTransactionRollback(pg.Code(err)) {
+		checkpoint, err = s.readOnce(ctx, f)
+	}
+	if err != nil {
+		return Checkpoint{}, fmt.Errorf("%s: %w", what, err)
+	}
+	return checkpoint, nil
+}
+
+func (s *Store) readOnce(ctx context.Context, f func(v snapshot) error) (Checkpoint, error) {
 	var checkpoint Checkpoint
 	options := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
 	err := pgx.BeginTxFunc(ctx, s.pool, options, func(tx pgx.Tx) error {
@@ -160,10 +176,7 @@ func (s *Store) snapshot(ctx context.Context, what string, f func(v snapshot) er
 		}
 		return f(snapshot{ctx, tx, checkpoint.Generation, checkpoint.Parked})
 	})
-	if err != nil {
-		return Checkpoint{}, fmt.Errorf("%s: %w", what, err)
-	}
-	return checkpoint, nil
+	return checkpoint, err
 }
 
 type snapshot struct {

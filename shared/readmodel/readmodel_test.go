@@ -11,6 +11,7 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/config-api/config-api/shared/config"
+	"github.com/config-api/config-api/shared/pg"
 	"github.com/config-api/config-api/shared/readmodel"
 	"github.com/config-api/config-api/shared/testkit"
 )
@@ -208,4 +209,23 @@ func TestLogged(t *testing.T) {
 	}
 	got, err := store.Logged(t.Context())
 	equal(t, "position", err, to, got)
+}
+
+// A standby ends a read that is in the way of what it replays, with the code of a
+// serialization failure. It is tried once more, and no more.
+func TestReadThatAStandbyEnds(t *testing.T) {
+	t.Parallel()
+	store := readmodel.New(testkit.Database(t, readmodel.Schema))
+	for failures, want := range map[int]string{0: "", 1: "", 2: "40001"} {
+		tries := 0
+		err := store.Read(t.Context(), func() string {
+			if tries++; tries <= failures {
+				return `do $$ begin raise 'canceling statement due to conflict with recovery' using errcode = '40001'; end $$`
+			}
+			return `select 1`
+		})
+		if pg.Code(err) != want || tries != min(failures+1, 2) {
+			t.Errorf("after %d failures: %v after %d tries", failures, err, tries)
+		}
+	}
 }

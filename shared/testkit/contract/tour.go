@@ -83,7 +83,8 @@ func read(t testing.TB, path string) string {
 // fails the test when a request is refused.
 func (a API) shell(t *testing.T, lines string) string {
 	t.Helper()
-	script := "curl() { command curl --fail-with-body --silent --show-error \"$@\"; }\n" + strings.ReplaceAll(lines, "http://127.0.0.1:4000", a.URL)
+	// Who types takes a moment, and reads that ask for no position may be one behind.
+	script := "curl() { sleep 0.4; command curl --fail-with-body --silent --show-error \"$@\"; }\n" + strings.ReplaceAll(lines, "http://127.0.0.1:4000", a.URL)
 	cmd := exec.CommandContext(t.Context(), "bash", "-euo", "pipefail", "-c", script)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
