@@ -225,7 +225,7 @@ func (r *relay) findPlace(ctx context.Context) (at feed.Tail, log config.LogID, 
 // publish sends the next of what the log has after a position, as one atomic
 // batch that ends with a change set, and returns how the stream ends then.
 func (r *relay) publish(ctx context.Context, log *config.LogID, at feed.Tail) (feed.Tail, error) {
-	events, err := r.log.Read(ctx, at.Position, feed.MaxBatch)
+	events, err := r.log.Next(ctx, at.Position, feed.MaxBatch)
 	if err != nil || len(events) == 0 {
 		return at, err
 	}

@@ -144,6 +144,7 @@ func (l *Log) tryBatch(batch []*pending, doubt *inDoubtError) (err error) {
 	case err == nil:
 		failpoint.Hit("append-after-commit")
 		l.recent.keep(state)
+		l.tail.add(events)
 		l.count(events)
 		return nil
 	case errors.As(err, &refused) && refused.Severity == "ERROR":

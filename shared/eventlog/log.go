@@ -58,6 +58,7 @@ type Log struct {
 	stopped  chan struct{}
 	behind   bool // the clock is behind the log's last event; of the batcher alone
 	recent   recent
+	tail     tail
 	stats    Stats
 }
 
