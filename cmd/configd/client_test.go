@@ -10,6 +10,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -239,7 +240,8 @@ func TestClientWatchResumes(t *testing.T) {
 	proxy := newFaulty(t, startSystem(t).url)
 	ns := newClient(t, proxy.URL).Namespace("watched")
 	const events = 40
-	go func() {
+	var writing sync.WaitGroup
+	writing.Go(func() {
 		for i := range events {
 			if i%4 == 0 {
 				proxy.CloseClientConnections()
@@ -251,7 +253,8 @@ func TestClientWatchResumes(t *testing.T) {
 				t.Error(err)
 			}
 		}
-	}()
+	})
+	defer writing.Wait() // the last change can be seen before it is answered
 	n, last := 0, config.Token{}
 	for e, err := range ns.Watch(t.Context(), client.WatchOptions{Prefix: "name-", After: client.Begin, Reached: func(at config.Token) { last = at }}) {
 		if err != nil {

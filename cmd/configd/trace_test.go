@@ -74,7 +74,8 @@ func TestTraceFromWriteToWatch(t *testing.T) {
 	api.Do(t, "PUT", "/v2/namespaces/shop/configs/untraced", `{"value":1}`, "traceparent", "00-"+strings.Repeat("1", 32)+"-"+parent+"-00")
 	api.Do(t, "PUT", "/v2/namespaces/shop/configs/rate", `{"value":0.25}`, "traceparent", "00-"+trace+"-"+parent+"-01")
 	mustBe(t, <-watched)
-	s.stop() // which sends what is left
+	api.Do(t, "GET", "/v2/namespaces/shop/configs/rate/history?min_position=2", "") // waits for the projector
+	s.stop()                                                                        // which sends what is left
 
 	above := parent
 	for _, name := range []string{

@@ -37,7 +37,8 @@ type Options struct {
 	Endpoint string
 }
 
-// Tracer makes the spans of one service. The zero Tracer is off, and costs nothing.
+// Tracer makes the spans of one service. The zero Tracer, and none at all, is off and
+// costs nothing.
 type Tracer struct {
 	provider *sdktrace.TracerProvider
 	tracer   trace.Tracer
@@ -98,7 +99,7 @@ func (t *Tracer) Close(ctx context.Context) {
 }
 
 // On reports whether there are spans at all.
-func (t *Tracer) On() bool { return t.tracer != nil }
+func (t *Tracer) On() bool { return t != nil && t.tracer != nil }
 
 // carrier is the standard's traceparent, alone.
 type carrier string
