@@ -19,7 +19,9 @@ tool() { GOWORK=off go -C tools tool -n "$1"; }
 lint vet go vet -tags=contract,crash,compose "${modules[@]}"
 golangci=$(tool golangci-lint) || exit 1
 lint golangci-lint "$golangci" run "${modules[@]}"
-lint "golangci-lint of bench" env GOWORK=off GOFLAGS=-mod=readonly bash -c 'cd bench && exec "$0" run --config ../.golangci.yml ./...' "$golangci"
+# outside DIR COMMAND… runs it in a module that is not in the workspace.
+outside() { (cd "$1" && GOWORK=off "${@:2}"); }
+lint "golangci-lint of bench" outside bench "$golangci" run ./...
 
 echo "lint: govulncheck"
 govulncheck=$(tool govulncheck)
@@ -35,11 +37,10 @@ for dir in $(go list -m -f '{{.Dir}}'); do # it wants the folder of a module
 	esac
 done
 
-# A module outside the workspace, with a good part of Kubernetes in it.
-manifests() { (cd tools/manifests && GOWORK=off "$@"); }
-if missing=$(manifests go list -deps -test ./... 2>&1 >/dev/null); then
-	lint "manifests (the first time takes minutes)" manifests go test -count=1 ./...
-	lint "golangci-lint of manifests" manifests "$golangci" run ./...
+# It has a good part of Kubernetes in it.
+if missing=$(outside tools/manifests go list -deps -test ./... 2>&1 >/dev/null); then
+	lint "manifests (the first time takes minutes)" outside tools/manifests go test -count=1 ./...
+	lint "golangci-lint of manifests" outside tools/manifests "$golangci" run ./...
 else
 	echo "lint: manifests NOT RUN: $(tail -1 <<<"$missing")"
 fi

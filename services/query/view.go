@@ -136,43 +136,47 @@ func (v *view) wait(ctx context.Context, position int64) (*state, error) {
 func (v *view) run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		err := v.follow(ctx)
-		if ctx.Err() != nil {
-			break
-		}
 		var newer *pg.NewerError
 		if errors.As(err, &newer) {
-			return err
+			return newer
 		}
-		if errors.Is(err, errRemade) {
-			v.logger.Info("the read tables were made anew, loading them")
-			continue
+		if ctx.Err() == nil {
+			v.await(ctx, err)
 		}
-		if errors.Is(err, errBehind) {
-			pause(ctx, behindPause)
-			continue
-		}
-		v.problem.Store(&err)
-		var unknown *config.UnknownEventError
-		if errors.As(err, &unknown) {
-			v.logger.Error("the view has halted: see \"An event is newer than the program\" in docs/operations.md", "error", err)
-			<-ctx.Done()
-			return nil
-		}
-		var tampered *feed.TamperedError
-		var missing *feed.MissingError
-		if errors.As(err, &tampered) || errors.As(err, &missing) {
-			v.logger.Error("the view has halted: see \"The log was restored, or the feed was changed\" in docs/operations.md", "error", err)
-			select {
-			case <-time.After(haltedPause):
-			case <-v.remade: // from a feed that was made anew, most likely
-			case <-ctx.Done():
-			}
-			continue
-		}
-		v.logger.Warn("the view is not kept fresh, loading it anew", "error", err)
-		pause(ctx, reloadPause)
 	}
 	return nil
+}
+
+// await waits until, after an error, another try is worth while.
+func (v *view) await(ctx context.Context, err error) {
+	if errors.Is(err, errRemade) {
+		v.logger.Info("the read tables were made anew, loading them")
+		return
+	}
+	if errors.Is(err, errBehind) {
+		pause(ctx, behindPause)
+		return
+	}
+	v.problem.Store(&err)
+	var unknown *config.UnknownEventError
+	if errors.As(err, &unknown) {
+		v.logger.Error("the view has halted: see \"An event is newer than the program\" in docs/operations.md", "error", err)
+		<-ctx.Done()
+		return
+	}
+	var tampered *feed.TamperedError
+	var missing *feed.MissingError
+	if errors.As(err, &tampered) || errors.As(err, &missing) {
+		v.logger.Error("the view has halted: see \"The log was restored, or the feed was changed\" in docs/operations.md", "error", err)
+		select {
+		case <-time.After(haltedPause):
+		case <-v.remade: // from a feed that was made anew, most likely
+		case <-ctx.Done():
+		}
+		return
+	}
+	v.logger.Warn("the view is not kept fresh, loading it anew", "error", err)
+	pause(ctx, reloadPause)
 }
 
 func pause(ctx context.Context, d time.Duration) {
