@@ -3,7 +3,7 @@
 package e2e
 
 import (
-	"net"
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/config-api/config-api/shared/testkit"
 )
 
 const startTimeout = 60 * time.Second
@@ -60,12 +62,7 @@ func newDaemon(t *testing.T) *daemon {
 
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = listener.Close() }()
-	return listener.Addr().String()
+	return fmt.Sprintf("127.0.0.1:%d", testkit.FreePort(t))
 }
 
 func (d *daemon) start(t *testing.T) {

@@ -3,8 +3,10 @@ package testkit
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -25,7 +27,7 @@ func Cluster(t testing.TB) *NATSCluster {
 	c := &NATSCluster{}
 	var clients, cluster []int
 	for range size {
-		clients, cluster = append(clients, freePort(t)), append(cluster, freePort(t))
+		clients, cluster = append(clients, FreePort(t)), append(cluster, FreePort(t))
 	}
 	var routes, urls []string
 	for i := range size {
@@ -99,16 +101,21 @@ func (c *NATSCluster) KillLeader(t testing.TB, stream string) int {
 	return leader
 }
 
-func freePort(t testing.TB) int {
+// FreePort returns a port of 127.0.0.1 for a server that will also be stopped and
+// started again. It is not among those that systems give to connections, one of
+// which would have it meanwhile.
+func FreePort(t testing.TB) int {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatalf("testkit: %v", err)
+	for {
+		port := 15_000 + rand.IntN(17_000)
+		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if errors.Is(err, syscall.EADDRINUSE) {
+			continue
+		}
+		if err != nil {
+			t.Fatalf("testkit: %v", err)
+		}
+		_ = listener.Close()
+		return port
 	}
-	defer func() { _ = listener.Close() }()
-	tcp, ok := listener.Addr().(*net.TCPAddr)
-	if !ok {
-		t.Fatalf("testkit: %v is no TCP address", listener.Addr())
-	}
-	return tcp.Port
 }
