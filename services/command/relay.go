@@ -188,6 +188,7 @@ func (r *relay) check(ctx context.Context, conn *pgxpool.Conn, at feed.Tail) err
 // findPlace returns where the stream ends, after making sure that it ends with
 // this log's event, and which log that is.
 func (r *relay) findPlace(ctx context.Context) (at feed.Tail, log config.LogID, err error) {
+	r.log.Forget() // nothing is taken for true that was known before
 	if err := feed.EnsureStream(ctx, r.js, r.replicas); err != nil {
 		return feed.Tail{}, log, err
 	}
@@ -222,8 +223,8 @@ func (r *relay) findPlace(ctx context.Context) (at feed.Tail, log config.LogID, 
 	return tail, head.LogID, nil
 }
 
-// publish sends the next of what the log has after a position, as one atomic
-// batch that ends with a change set, and returns how the stream ends then.
+// publish sends the next of what the log has after a position, up to the end of a
+// change set, and returns how the stream ends then.
 func (r *relay) publish(ctx context.Context, log *config.LogID, at feed.Tail) (feed.Tail, error) {
 	events, err := r.log.Next(ctx, at.Position, feed.MaxBatch)
 	if err != nil || len(events) == 0 {

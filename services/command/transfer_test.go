@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -173,6 +174,33 @@ func TestRecover(t *testing.T) {
 	if got.Status != http.StatusServiceUnavailable || !strings.Contains(got.Body, "do it again with that epoch when NATS is back") {
 		t.Errorf("without NATS: %d %s", got.Status, got.Body)
 	}
+}
+
+// What the log has lost while the service works is not published, although this very
+// process has appended it.
+func TestRestoredUnderAServiceThatWorks(t *testing.T) {
+	t.Parallel()
+	server := testkit.NATS(t)
+	database := testkit.DatabaseURL(t, eventlog.Schema)
+	s := start(t, database, server.URL)
+	c := client(t, server)
+	for i := range 5 {
+		s.append(t, set(strconv.Itoa(i), "a"))
+	}
+	c.wantFeed(t, s)
+	lose(t, database, 3)
+	// A server that is restored is not there for a while.
+	execute(t, database, `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()`)
+	testkit.Eventually(t, func() error {
+		if halted := s.relay.Status().Halted; !strings.Contains(halted, "the feed is ahead of the log (5, the log ends at 3)") {
+			return fmt.Errorf("the relay has halted because of %q", halted)
+		}
+		return nil
+	})
+	s.write(t, "POST", "/v2/log/recover", fmt.Sprintf(`{"epoch":%q}`, s.epoch(t)))
+	c.wantFeed(t, s)
+	s.append(t, set(`"new"`, "b"))
+	c.wantFeed(t, s)
 }
 
 // lose has the log end earlier, as after a restore from an older backup.

@@ -57,6 +57,12 @@ func (t *tail) after(position int64, limit int) []config.Event {
 	return slices.Clone(events[:whole(events, limit, maxReadSize)])
 }
 
+func (t *tail) forget() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.events, t.size = nil, 0
+}
+
 // whole is how many of the events make whole change sets, at most limit of them,
 // and, if size is not 0, the first with which their data has so many bytes; but at
 // least one set.
@@ -75,10 +81,14 @@ func whole(events []config.Event, limit, size int) int {
 }
 
 // Next is [Log.Read] for who follows the log as it grows: what this process has just
-// appended is not read back.
+// appended is not read back. Whoever begins to follow calls [Log.Forget] first.
 func (l *Log) Next(ctx context.Context, after int64, limit int) ([]config.Event, error) {
 	if events := l.tail.after(after, limit); events != nil {
 		return events, nil
 	}
 	return l.Read(ctx, after, limit)
 }
+
+// Forget has [Log.Next] read what was appended before. The log may have lost that: a
+// database that was restored, or a standby that took over.
+func (l *Log) Forget() { l.tail.forget() }
