@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -79,13 +80,21 @@ func read(t testing.TB, path string) string {
 	return string(text)
 }
 
+// curlThatWaits has each read show the write before it, wherever it is answered. Who
+// types takes longer than that anyway.
+const curlThatWaits = `seen=
+curl() {
+	command curl --fail-with-body --silent --show-error --dump-header "$HEADERS" ${seen:+--header "Config-Min-Position: $seen"} "$@" || return
+	case " $* " in *" -X "*) seen=$(awk 'tolower($1) == "config-position:" { sub(/\r/, "", $2); print $2 }' "$HEADERS") ;; esac
+}
+`
+
 // shell runs lines as they stand in the README, except for the address, and
 // fails the test when a request is refused.
 func (a API) shell(t *testing.T, lines string) string {
 	t.Helper()
-	// Who types takes a moment, and reads that ask for no position may be one behind.
-	script := "curl() { sleep 0.4; command curl --fail-with-body --silent --show-error \"$@\"; }\n" + strings.ReplaceAll(lines, "http://127.0.0.1:4000", a.URL)
-	cmd := exec.CommandContext(t.Context(), "bash", "-euo", "pipefail", "-c", script)
+	cmd := exec.CommandContext(t.Context(), "bash", "-euo", "pipefail", "-c", curlThatWaits+strings.ReplaceAll(lines, "http://127.0.0.1:4000", a.URL))
+	cmd.Env = append(os.Environ(), "HEADERS="+filepath.Join(t.TempDir(), "headers"))
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v:\n%s", err, out)
