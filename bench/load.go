@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -16,15 +17,7 @@ const (
 )
 
 // key is one of the names, of 20 bytes.
-func key(i int) string {
-	const digits = "0123456789"
-	name := []byte("name-000000000000000")
-	for at := len(name) - 1; i > 0; at-- {
-		name[at] = digits[i%10]
-		i /= 10
-	}
-	return string(name)
-}
+func key(i int) string { return fmt.Sprintf("name-%015d", i) }
 
 // throughput has so many clients call op for as long as span, after a time that
 // does not count, and returns the calls a second. The first error ends it.

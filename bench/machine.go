@@ -18,8 +18,8 @@ func (b *bench) preface() string {
 Config API beside its peers, in one run on one machine with one load generator. Written by `+"`make bench`"+` on %s; do it
 again with the same command (about half an hour), or a part of it with `+"`make bench benchargs='-only put,get'`"+`.
 
-Every system is a process of its own (Config API: configd, which is its three services with NATS in one process, and
-Postgres), the load generator is another, and all share the machine. The systems take turns: %d rounds, each measurement
+Every system is a process of its own (Config API: configd --log-level=error, which is its three services with NATS in one
+process, and Postgres), the load generator is another, and all share the machine. The systems take turns: %d rounds, each measurement
 %v. A figure is the median of the rounds, with the least and the most. Names have 20 bytes, values %d. Every system answers a
 write when it is on the disk: Postgres with fsync and synchronous_commit, NATS with sync_interval always, etcd with its
 defaults.

@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -82,7 +83,7 @@ func run(ctx context.Context) error {
 	b := &bench{options: o, dir: dir, logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))}
 	defer b.stop()
 	for _, p := range parts {
-		if o.only != "" && !contains(o.only, p.name) {
+		if o.only != "" && !slices.Contains(strings.Split(o.only, ","), p.name) {
 			continue
 		}
 		fmt.Fprintf(os.Stderr, "%s %s\n", time.Now().Format("15:04:05"), p.name)
@@ -116,15 +117,6 @@ func partNames() []string {
 		names = append(names, p.name)
 	}
 	return names
-}
-
-func contains(list, name string) bool {
-	for entry := range strings.SplitSeq(list, ",") {
-		if entry == name {
-			return true
-		}
-	}
-	return false
 }
 
 var errStopped = errors.New("stopped")

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -199,4 +198,4 @@ func (s *plainPostgres) watch(context.Context, func(), func(string)) error {
 }
 
 // listKey is a name below a prefix that all systems can look for.
-func listKey(prefix string, i int) string { return prefix + strings.TrimPrefix(key(i), "name-") }
+func listKey(prefix string, i int) string { return fmt.Sprintf("%s%015d", prefix, i) }

@@ -71,6 +71,36 @@ func (t *table) markdown(out *strings.Builder) {
 	}
 }
 
+// behind says with whom and where we can't keep up, by the ratios.
+func (t *table) behind() []string {
+	var lines []string
+	for _, system := range t.systems {
+		ours := strings.HasPrefix(system, us)
+		if ours == (t.base == us) { // us against ourselves, or a peer against a peer
+			continue
+		}
+		var at []string
+		for _, name := range t.names {
+			a, b := t.figures[[2]string{system, name}], t.figures[[2]string{t.base, name}]
+			if len(a) == 0 || len(a) != len(b) {
+				continue
+			}
+			if ratio := t.ratio(system, name); t.base == us && ratio < 1 || t.base != us && ratio > 1 {
+				at = append(at, fmt.Sprintf("%s (×%.2f)", name, ratio))
+			}
+		}
+		if at == nil {
+			continue
+		}
+		whom := system
+		if ours {
+			whom = t.base + ", with " + system
+		}
+		lines = append(lines, fmt.Sprintf("%s, by %s: %s", whom, t.columns, strings.Join(at, ", ")))
+	}
+	return lines
+}
+
 // ratio is the median of the rounds' ratios: of us to a peer, or of a system to the
 // peer that it is held against.
 func (t *table) ratio(system, column string) float64 {
@@ -105,6 +135,12 @@ func human(f float64) string {
 func (b *bench) page() string {
 	var out strings.Builder
 	out.WriteString(b.preface())
+	out.WriteString("\n## Where we are behind\n\n")
+	for _, t := range b.tables {
+		for _, line := range t.behind() {
+			fmt.Fprintf(&out, "- %s: %s\n", t.title, line)
+		}
+	}
 	for _, t := range b.tables {
 		t.markdown(&out)
 	}
