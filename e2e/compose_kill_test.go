@@ -116,7 +116,7 @@ func healthy(t *testing.T) error {
 		for _, c := range containers(t) {
 			if c.State.Health.Status != "healthy" {
 				sick = c.service() + " is " + c.State.Health.Status
-				time.Sleep(200 * time.Millisecond)
+				time.Sleep(200 * time.Millisecond) // asking takes a process each
 				return false
 			}
 		}
