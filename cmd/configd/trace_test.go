@@ -72,9 +72,13 @@ func TestTraceFromWriteToWatch(t *testing.T) {
 	<-open
 	api := contract.New(s.url)
 	api.Do(t, "PUT", "/v2/namespaces/shop/configs/untraced", `{"value":1}`, "traceparent", "00-"+strings.Repeat("1", 32)+"-"+parent+"-00")
-	api.Do(t, "PUT", "/v2/namespaces/shop/configs/rate", `{"value":0.25}`, "traceparent", "00-"+trace+"-"+parent+"-01")
+	written := api.Do(t, "PUT", "/v2/namespaces/shop/configs/rate", `{"value":0.25}`, "traceparent", "00-"+trace+"-"+parent+"-01")
 	mustBe(t, <-watched)
-	api.Do(t, "GET", "/v2/namespaces/shop/configs/rate/history?min_position=2", "") // waits for the projector
+	// What waits for the projector.
+	read := api.Do(t, "GET", "/v2/namespaces/shop/configs/rate/history", "", "Config-Min-Position", written.Header.Get("Config-Position"))
+	if read.Status != http.StatusOK {
+		t.Fatalf("answered %d %s", read.Status, read.Body)
+	}
 	s.stop()                                                                        // which sends what is left
 
 	above := parent
