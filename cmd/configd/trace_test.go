@@ -79,7 +79,7 @@ func TestTraceFromWriteToWatch(t *testing.T) {
 	if read.Status != http.StatusOK {
 		t.Fatalf("answered %d %s", read.Status, read.Body)
 	}
-	s.stop()                                                                        // which sends what is left
+	s.stop() // which sends what is left
 
 	above := parent
 	for _, name := range []string{

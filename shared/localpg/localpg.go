@@ -155,6 +155,9 @@ func (s *Server) dataDir() string { return filepath.Join(s.dir, "data") }
 // A new one is built beside its place and renamed, so that a half-made one is
 // never taken for whole.
 func (s *Server) initCluster(ctx context.Context, bin binaries, account *syscall.Credential, durable bool) error {
+	if err := s.removeHalfMade(); err != nil {
+		return err
+	}
 	passwordFile := filepath.Join(s.dir, "password")
 	if _, err := os.Stat(s.dataDir()); err == nil {
 		password, err := os.ReadFile(passwordFile)
@@ -168,10 +171,7 @@ func (s *Server) initCluster(ctx context.Context, bin binaries, account *syscall
 	if err := writePrivate(passwordFile, s.password, account); err != nil {
 		return fmt.Errorf("the database's password: %w", err)
 	}
-	building := filepath.Join(s.dir, "data.new")
-	if err := os.RemoveAll(building); err != nil {
-		return err
-	}
+	building := filepath.Join(s.dir, halfMade+rand.Text()[:8])
 	args := []string{
 		"--pgdata=" + building, "--username=" + superuser, "--pwfile=" + passwordFile,
 		"--encoding=UTF8", "--no-locale",
@@ -185,6 +185,22 @@ func (s *Server) initCluster(ctx context.Context, bin binaries, account *syscall
 		return fmt.Errorf("initdb: %w: %s", err, strings.TrimSpace(string(out)))
 	}
 	return os.Rename(building, s.dataDir())
+}
+
+// halfMade begins the name of a cluster that is being made. The rest is another each
+// time: the processes of a run that was killed may still work on theirs.
+const halfMade = "data.new"
+
+// removeHalfMade removes what killed runs have left behind. Where one of their
+// processes still writes it may fail, and a later start does it.
+func (s *Server) removeHalfMade() error {
+	entries, err := os.ReadDir(s.dir)
+	for _, entry := range entries {
+		if strings.HasPrefix(entry.Name(), halfMade) {
+			_ = os.RemoveAll(filepath.Join(s.dir, entry.Name()))
+		}
+	}
+	return err
 }
 
 // chooseAddress prefers a socket, which nobody else on the machine can reach.

@@ -1,12 +1,15 @@
 package localpg_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
+	osexec "os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -208,6 +211,74 @@ func TestDirectoriesThatCannotBeUsed(t *testing.T) {
 		_, err := localpg.Start(t.Context(), localpg.Options{Dir: dir, Logger: slog.Default()})
 		if err == nil || !strings.Contains(err.Error(), text) || !strings.Contains(err.Error(), file[:4]) {
 			t.Errorf("%s: error %v, want the path and %q", dir, err, text)
+		}
+	}
+}
+
+// startIn names a directory in which this program, instead of testing, starts a
+// server, to be killed.
+const startIn = "LOCALPG_TEST_START_IN"
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(startIn); dir != "" {
+		_, err := localpg.Start(context.Background(), localpg.Options{Dir: dir, Logger: slog.Default()})
+		fmt.Fprintln(os.Stderr, "not killed in time:", err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+// A program that is killed while it makes its database leaves processes behind that
+// still work on it. The next start does not meet them, and those after it clear up.
+func TestKilledWhileItIsMade(t *testing.T) {
+	t.Parallel()
+	dir := newDir(t)
+	halfMade := func(file string) []string {
+		found, err := filepath.Glob(filepath.Join(dir, "data.new*", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return found
+	}
+	for range 2 {
+		before := halfMade("postmaster.pid")
+		child := osexec.CommandContext(t.Context(), os.Args[0])
+		child.Env = append(os.Environ(), startIn+"="+dir)
+		var said bytes.Buffer
+		child.Stderr = &said
+		if err := child.Start(); err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() { ended <- child.Wait() }()
+		eventually(t, "a database is being made", func() bool {
+			select {
+			case err := <-ended:
+				t.Fatalf("%v: %s", err, said.String())
+			default:
+			}
+			return slices.ContainsFunc(halfMade("postmaster.pid"), func(file string) bool { return !slices.Contains(before, file) })
+		})
+		_ = child.Process.Kill()
+		if err := <-ended; err == nil {
+			t.Fatal("it was to be killed, and ended well")
+		}
+	}
+	stop(t, start(t, dir))
+	// The processes that were left behind end by themselves; then nothing is left.
+	eventually(t, "nothing is left", func() bool {
+		stop(t, start(t, dir))
+		return halfMade("") == nil
+	})
+}
+
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	poll := time.NewTicker(time.Millisecond)
+	defer poll.Stop()
+	for deadline := time.Now().Add(30 * time.Second); !is(); <-poll.C {
+		if time.Now().After(deadline) {
+			t.Fatalf("after 30 s still not: %s", what)
 		}
 	}
 }
