@@ -26,70 +26,93 @@ const (
 	HeaderTrace = "traceparent"
 )
 
-// cloudEvent is the body of a message: a CloudEvents 1.0 document in structured
-// mode. Attributes that the standard does not know are extensions. Positions
-// and versions are texts, since its integers have 32 bits.
-type cloudEvent struct {
-	SpecVersion     string           `json:"specversion"`
-	ID              string           `json:"id"`
-	Source          string           `json:"source"`
-	Type            config.EventType `json:"type"`
-	Subject         string           `json:"subject"`
-	Time            time.Time        `json:"time"`
-	DataContentType string           `json:"datacontenttype"`
-
-	Namespace     string `json:"namespace"`
-	Name          string `json:"configname"`
-	Position      int64  `json:"position,string"`
-	Version       int64  `json:"version,string"`
-	Commit        int64  `json:"commit,string"`
-	SchemaVersion int    `json:"schemaversion"`
-	Epoch         string `json:"epoch"`
-	Origin        string `json:"origin"`
-	CommandID     string `json:"commandid"`
-	CorrelationID string `json:"correlationid,omitempty"`
-	RequestID     string `json:"requestid,omitempty"`
-	Actor         string `json:"actor,omitempty"`
-	Reason        string `json:"reason,omitempty"`
-	Hash          string `json:"hash"`
-
-	Data json.RawMessage `json:"data"`
-}
-
-// Encode makes the message of an event of a log.
+// Encode makes the message of an event of a log. Its body is a CloudEvents 1.0
+// document in structured mode. Attributes that the standard does not know are
+// extensions; positions and versions are texts, since its integers have 32 bits.
 func Encode(e *config.Event, log config.LogID) (*nats.Msg, error) {
+	if !gjson.ValidBytes(e.Data) {
+		return nil, fmt.Errorf("encode event %d: its data is not JSON", e.Position)
+	}
+	position, version, commit := strconv.FormatInt(e.Position, 10), strconv.FormatInt(e.Version, 10), strconv.FormatInt(e.Commit, 10)
 	hash := hex.EncodeToString(e.Hash[:])
-	var body bytes.Buffer
-	body.Grow(len(e.Data) + 1024)
-	encoder := json.NewEncoder(&body)
-	encoder.SetEscapeHTML(false) // data must arrive byte for byte
-	err := encoder.Encode(cloudEvent{
-		SpecVersion: "1.0", ID: e.ID, Source: "/config-api/" + log.Epoch, Type: e.Type,
-		Subject: e.Namespace + "/" + e.Name, Time: e.RecordedAt, DataContentType: "application/json",
-		Namespace: e.Namespace, Name: e.Name, Position: e.Position, Version: e.Version, Commit: e.Commit,
-		SchemaVersion: e.SchemaVersion, Epoch: log.Epoch, Origin: log.Origin, CommandID: e.CommandID, CorrelationID: e.CorrelationID,
-		RequestID: e.RequestID, Actor: e.Actor, Reason: e.Reason, Hash: hash,
-		Data: e.Data,
-	})
+	b := make([]byte, 0, len(e.Data)+len(e.Namespace)+len(e.Name)+len(e.Actor)+len(e.Reason)+1024)
+	b = append(b, `{"specversion":"1.0","id":`...)
+	b = appendText(b, e.ID)
+	b = append(b, `,"source":`...)
+	b = appendText(b, "/config-api/"+log.Epoch)
+	b = append(b, `,"type":`...)
+	b = appendText(b, string(e.Type))
+	b = append(b, `,"subject":`...)
+	b = appendText(b, e.Namespace+"/"+e.Name)
+	b = append(b, `,"time":"`...)
+	b, err := e.RecordedAt.AppendText(b)
 	if err != nil {
 		return nil, fmt.Errorf("encode event %d: %w", e.Position, err)
 	}
+	b = append(b, `","datacontenttype":"application/json","namespace":`...)
+	b = appendText(b, e.Namespace)
+	b = append(b, `,"configname":`...)
+	b = appendText(b, e.Name)
+	b = append(append(b, `,"position":"`...), position...)
+	b = append(append(b, `","version":"`...), version...)
+	b = append(append(b, `","commit":"`...), commit...)
+	b = append(b, `","schemaversion":`...)
+	b = strconv.AppendInt(b, int64(e.SchemaVersion), 10)
+	b = append(b, `,"epoch":`...)
+	b = appendText(b, log.Epoch)
+	b = append(b, `,"origin":`...)
+	b = appendText(b, log.Origin)
+	b = append(b, `,"commandid":`...)
+	b = appendText(b, e.CommandID)
+	b = appendOptional(b, `,"correlationid":`, e.CorrelationID)
+	b = appendOptional(b, `,"requestid":`, e.RequestID)
+	b = appendOptional(b, `,"actor":`, e.Actor)
+	b = appendOptional(b, `,"reason":`, e.Reason)
+	b = append(append(b, `,"hash":"`...), hash...)
+	b = append(b, `","data":`...)
+	b = append(b, e.Data...) // must arrive byte for byte
+	b = append(b, "}\n"...)
+
+	header := [...]string{"application/cloudevents+json", position, version, commit, log.Epoch, hash, e.Trace}
 	msg := &nats.Msg{
 		Subject: Subject(e.Namespace, e.Name),
-		Data:    body.Bytes(),
+		Data:    b,
 		Header: nats.Header{
-			"Content-Type": {"application/cloudevents+json"},
-			HeaderPosition: {strconv.FormatInt(e.Position, 10)},
-			HeaderVersion:  {strconv.FormatInt(e.Version, 10)},
-			HeaderCommit:   {strconv.FormatInt(e.Commit, 10)},
-			HeaderEpoch:    {log.Epoch},
-			HeaderHash:     {hash},
+			"Content-Type": header[0:1:1],
+			HeaderPosition: header[1:2:2],
+			HeaderVersion:  header[2:3:3],
+			HeaderCommit:   header[3:4:4],
+			HeaderEpoch:    header[4:5:5],
+			HeaderHash:     header[5:6:6],
 		},
 	}
 	if e.Trace != "" {
-		msg.Header[HeaderTrace] = []string{e.Trace}
+		msg.Header[HeaderTrace] = header[6:7:7]
 	}
 	return msg, nil
+}
+
+func appendOptional(b []byte, before, s string) []byte {
+	if s == "" {
+		return b
+	}
+	return appendText(append(b, before...), s)
+}
+
+// appendText appends s as a JSON string.
+func appendText(b []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			var quoted bytes.Buffer
+			encoder := json.NewEncoder(&quoted)
+			encoder.SetEscapeHTML(false)
+			_ = encoder.Encode(s) // a string can't fail
+			return append(b, bytes.TrimSuffix(quoted.Bytes(), []byte("\n"))...)
+		}
+	}
+	b = append(b, '"')
+	b = append(b, s...)
+	return append(b, '"')
 }
 
 // Decode reads the body of a message: the event as it was appended, and which
@@ -98,6 +121,14 @@ func Encode(e *config.Event, log config.LogID) (*nats.Msg, error) {
 // Every reader of the feed does this for every event, and encoding/json would
 // take most of a rebuild's time for it.
 func Decode(body []byte) (config.Event, config.LogID, error) {
+	if event, log, ok := decodeInOrder(string(body)); ok {
+		return event, log, nil
+	}
+	return decodeAny(body)
+}
+
+// decodeAny reads any JSON object that has what an event needs.
+func decodeAny(body []byte) (config.Event, config.LogID, error) {
 	if !gjson.ValidBytes(body) {
 		return config.Event{}, config.LogID{}, errors.New("a message of the feed is not JSON")
 	}

@@ -161,16 +161,34 @@ func FuzzMessage(f *testing.F) {
 		if diff := cmp.Diff(e, got); err != nil || diff != "" || log != testkit.ID {
 			t.Fatalf("decoded with log %q, error %v (-want +got):\n%s", log, err, diff)
 		}
+		got, log, err = feed.DecodeAny(msg.Data)
+		if diff := cmp.Diff(e, got); err != nil || diff != "" || log != testkit.ID {
+			t.Fatalf("decoded the slow way with log %q, error %v (-want +got):\n%s", log, err, diff)
+		}
 		if msg.Header.Get(feed.HeaderHash) != hex.EncodeToString(e.Hash[:]) {
 			t.Fatal("the header has another hash")
 		}
 	})
 }
 
+func encoded(t *testing.T) string {
+	t.Helper()
+	e := goldenEvent()
+	msg, err := feed.Encode(&e, testkit.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(msg.Data)
+}
+
 func TestDecodeRefusesWhatIsNotOurs(t *testing.T) {
 	t.Parallel()
 	for name, body := range map[string]string{
 		"nothing":         ``,
+		"half of one":     strings.TrimSuffix(encoded(t), "}}\n"),
+		"broken data":     strings.Replace(encoded(t), `"old_value":null`, `"old_value":nul`, 1),
+		"no position":     strings.Replace(encoded(t), `"position":"9007199254740993"`, `"position":"x"`, 1),
+		"no time":         strings.Replace(encoded(t), `"time":"2026`, `"time":"x`, 1),
 		"no JSON":         `hello`,
 		"another type":    `{"position":7}`,
 		"no hash":         `{"specversion":"1.0","position":"7","version":"1","commit":"7"}`,
