@@ -202,7 +202,7 @@ func (b *rebuilder) build(ctx context.Context, r readmodel.Rebuild, consumer *fe
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	// What comes next is fetched and decoded while this is copied.
-	batches := make(chan batch)
+	batches := make(chan batch, 1)
 	fetched := make(chan error, 1)
 	go func() {
 		in := &intake{js: b.js, consumer: consumer}

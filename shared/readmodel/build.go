@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/config-api/config-api/shared/config"
 )
@@ -163,36 +164,25 @@ func snapshotArrays(live []Row, fits bool) []any {
 
 var copiedColumns = strings.Fields(`namespace name value version position deleted updated_at updated_by reason correlation_id`)
 
+// indexesAtOnce is how many indexes are made at a time. Each is made by one process
+// of Postgres: together they take what Postgres by itself, with two parallel
+// workers for one index after the other, leaves idle. The live projection needs
+// connections too.
+const indexesAtOnce = 2
+
 // Finish writes what was kept in memory, and makes the indexes.
 func (b *Builder) Finish(ctx context.Context) (Checkpoint, error) {
+	if err := b.copyCurrent(ctx); err != nil {
+		return Checkpoint{}, fmt.Errorf("finish generation %d: %w", b.generation, err)
+	}
+	if err := b.makeIndexes(ctx); err != nil {
+		return Checkpoint{}, fmt.Errorf("indexes of generation %d: %w", b.generation, err)
+	}
 	err := pgx.BeginFunc(ctx, b.store.pool, func(tx pgx.Tx) error {
-		// An index of a large table takes longer than a statement of a request.
-		if _, err := tx.Exec(ctx, `set local statement_timeout = 0`); err != nil {
+		if _, err := tx.Exec(ctx, `select readmodel.finish_generation($1)`, b.generation); err != nil {
 			return err
 		}
-		var current, pending [][]any
-		for _, namespace := range slices.Sorted(maps.Keys(b.rows)) {
-			for _, r := range b.rows[namespace] {
-				current = append(current, []any{
-					r.Namespace, r.Name, []byte(r.Value), r.Version, r.Position, r.Deleted, r.UpdatedAt, r.UpdatedBy, r.Reason, r.CorrelationID,
-				})
-			}
-			p := b.pending[namespace]
-			pending = append(pending, []any{namespace, p.events, p.bytes, p.names, p.size})
-		}
-		table := func(name string) pgx.Identifier {
-			return pgx.Identifier{"readmodel", fmt.Sprintf("%s_%d", name, b.generation)}
-		}
-		if _, err := tx.CopyFrom(ctx, table("current"), copiedColumns, pgx.CopyFromRows(current)); err != nil {
-			return err
-		}
-		if _, err := tx.CopyFrom(ctx, table("pending"), []string{"namespace", "events", "bytes", "names", "size"}, pgx.CopyFromRows(pending)); err != nil {
-			return err
-		}
-		if _, err := tx.Exec(ctx, `select readmodel.index_generation($1)`, b.generation); err != nil {
-			return err
-		}
-		if b.at.Position == 0 { // index_generation has made the checkpoint of the beginning
+		if b.at.Position == 0 { // finish_generation has made the checkpoint of the beginning
 			return nil
 		}
 		_, err := tx.Exec(ctx, `update readmodel.checkpoint set epoch = $2, position = $3, hash = $4, recorded_at = $5, revision = $6 where generation = $1`,
@@ -208,4 +198,56 @@ func (b *Builder) Finish(ctx context.Context) (Checkpoint, error) {
 	}
 	b.at.Parked = nil // a checkpoint of a generation has none
 	return b.at, nil
+}
+
+func (b *Builder) copyCurrent(ctx context.Context) error {
+	var current, pending [][]any
+	for _, namespace := range slices.Sorted(maps.Keys(b.rows)) {
+		for _, r := range b.rows[namespace] {
+			current = append(current, []any{
+				r.Namespace, r.Name, []byte(r.Value), r.Version, r.Position, r.Deleted, r.UpdatedAt, r.UpdatedBy, r.Reason, r.CorrelationID,
+			})
+		}
+		p := b.pending[namespace]
+		pending = append(pending, []any{namespace, p.events, p.bytes, p.names, p.size})
+	}
+	table := func(name string) pgx.Identifier {
+		return pgx.Identifier{"readmodel", fmt.Sprintf("%s_%d", name, b.generation)}
+	}
+	return pgx.BeginFunc(ctx, b.store.pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `set local statement_timeout = 0`); err != nil {
+			return err
+		}
+		if _, err := tx.CopyFrom(ctx, table("current"), copiedColumns, pgx.CopyFromRows(current)); err != nil {
+			return err
+		}
+		_, err := tx.CopyFrom(ctx, table("pending"), []string{"namespace", "events", "bytes", "names", "size"}, pgx.CopyFromRows(pending))
+		return err
+	})
+}
+
+func (b *Builder) makeIndexes(ctx context.Context) error {
+	rows, err := b.store.pool.Query(ctx, `select readmodel.index_statements($1)`, b.generation)
+	if err != nil {
+		return err
+	}
+	statements, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(indexesAtOnce)
+	for _, statement := range statements {
+		group.Go(func() error {
+			return pgx.BeginFunc(ctx, b.store.pool, func(tx pgx.Tx) error {
+				// An index of a large table takes longer than a statement of a request.
+				if _, err := tx.Exec(ctx, `set local statement_timeout = 0; set local max_parallel_maintenance_workers = 0`); err != nil {
+					return err
+				}
+				_, err := tx.Exec(ctx, statement)
+				return err
+			})
+		})
+	}
+	return group.Wait()
 }
