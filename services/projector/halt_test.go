@@ -133,9 +133,7 @@ func TestHaltsOnTheFeedOfAnotherLog(t *testing.T) {
 	p.stop()
 	refill := func(epoch string) {
 		t.Helper()
-		if err := s.js.DeleteStream(t.Context(), feed.Stream); err != nil {
-			t.Fatal(err)
-		}
+		testkit.DeleteFeed(t, s.nats, s.js)
 		if err := feed.EnsureStream(t.Context(), s.js, 1); err != nil {
 			t.Fatal(err)
 		}

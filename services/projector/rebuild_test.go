@@ -19,6 +19,7 @@ type rebuild struct {
 	Done, Total   int64
 	Rate          float64
 	SecondsLeft   *float64   `json:"seconds_left"`
+	StartedAt     time.Time  `json:"started_at"`
 	FinishedAt    *time.Time `json:"finished_at"`
 }
 

@@ -4,7 +4,6 @@ import (
 	"log/slog"
 	"testing"
 
-	"github.com/config-api/config-api/shared/feed"
 	"github.com/config-api/config-api/shared/readmodel"
 	"github.com/config-api/config-api/shared/testkit"
 )
@@ -27,9 +26,7 @@ func TestHaltedUntilItGetsOn(t *testing.T) {
 		if err := p.run(t.Context()); err == nil || p.Status().Halted != err.Error() || p.Status().Leading {
 			t.Errorf("after %v the status is %+v", err, p.Status())
 		}
-		if err := js.DeleteStream(t.Context(), feed.Stream); err != nil {
-			t.Fatal(err)
-		}
+		testkit.DeleteFeed(t, server, js)
 		halted := p.Status().Halted
 		if err := p.run(t.Context()); err == nil || halted == "" || p.Status().Halted != halted {
 			t.Errorf("after %v the status is %+v, before it was %q", err, p.Status(), halted)
@@ -37,9 +34,7 @@ func TestHaltedUntilItGetsOn(t *testing.T) {
 		js = testkit.Feed(t, server)
 		testkit.Publish(t, js, events)
 	}
-	if err := js.DeleteStream(t.Context(), feed.Stream); err != nil {
-		t.Fatal(err)
-	}
+	testkit.DeleteFeed(t, server, js)
 	events[0].Type = known // as an upgraded program would see it
 	log.Chain(0)
 	js = testkit.Feed(t, server)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/config-api/config-api/shared/config"
@@ -31,7 +32,7 @@ type pendingSnapshot struct{ events, bytes, names, size int64 }
 // Build starts a generation anew: whatever there is of it is dropped, and so are
 // all others but the active one.
 func (s *Store) Build(ctx context.Context, generation int64) (*Builder, error) {
-	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+	err := unhurried(ctx, s.pool, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, `select readmodel.drop_generation(c.generation) from readmodel.checkpoint c
 			where c.generation not in (select generation from readmodel.active)`)
 		if err != nil {
@@ -47,6 +48,18 @@ func (s *Store) Build(ctx context.Context, generation int64) (*Builder, error) {
 		store: s, generation: generation, at: Checkpoint{Generation: generation},
 		rows: map[string]map[string]Row{}, pending: map[string]*pendingSnapshot{},
 	}, nil
+}
+
+// unhurried runs a step of a rebuild in a transaction. It may take longer than a
+// statement of a request, and need not be on disk before the last step: what that
+// one commits brings to the disk what was committed before.
+func unhurried(ctx context.Context, pool *pgxpool.Pool, step func(pgx.Tx) error) error {
+	return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `set local statement_timeout = 0; set local synchronous_commit = off`); err != nil {
+			return err
+		}
+		return step(tx)
+	})
 }
 
 // At is how far it is.
@@ -92,11 +105,7 @@ func (b *Builder) Add(ctx context.Context, epoch string, events []config.Event) 
 		}
 	}
 	table := pgx.Identifier{"readmodel", fmt.Sprintf("history_%d", b.generation)}
-	err = pgx.BeginFunc(ctx, b.store.pool, func(tx pgx.Tx) error {
-		// It need not be on disk before the end: see Finish.
-		if _, err := tx.Exec(ctx, `set local synchronous_commit = off`); err != nil {
-			return err
-		}
+	err = unhurried(ctx, b.store.pool, func(tx pgx.Tx) error {
 		if _, err := tx.CopyFrom(ctx, table, historyColumns, rows); err != nil {
 			return err
 		}
@@ -214,10 +223,7 @@ func (b *Builder) copyCurrent(ctx context.Context) error {
 	table := func(name string) pgx.Identifier {
 		return pgx.Identifier{"readmodel", fmt.Sprintf("%s_%d", name, b.generation)}
 	}
-	return pgx.BeginFunc(ctx, b.store.pool, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `set local statement_timeout = 0`); err != nil {
-			return err
-		}
+	return unhurried(ctx, b.store.pool, func(tx pgx.Tx) error {
 		if _, err := tx.CopyFrom(ctx, table("current"), copiedColumns, pgx.CopyFromRows(current)); err != nil {
 			return err
 		}
@@ -239,9 +245,8 @@ func (b *Builder) makeIndexes(ctx context.Context) error {
 	group.SetLimit(indexesAtOnce)
 	for _, statement := range statements {
 		group.Go(func() error {
-			return pgx.BeginFunc(ctx, b.store.pool, func(tx pgx.Tx) error {
-				// An index of a large table takes longer than a statement of a request.
-				if _, err := tx.Exec(ctx, `set local statement_timeout = 0; set local max_parallel_maintenance_workers = 0`); err != nil {
+			return unhurried(ctx, b.store.pool, func(tx pgx.Tx) error {
+				if _, err := tx.Exec(ctx, `set local max_parallel_maintenance_workers = 0`); err != nil {
 					return err
 				}
 				_, err := tx.Exec(ctx, statement)

@@ -1,6 +1,8 @@
 package testkit
 
 import (
+	"fmt"
+	"path/filepath"
 	"testing"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -21,6 +23,23 @@ func Feed(t testing.TB, s *NATSServer) jetstream.JetStream {
 		t.Fatalf("testkit: %v", err)
 	}
 	return js
+}
+
+// DeleteFeed deletes the server's stream of events, and waits until its files are
+// gone as well: the server removes them later, and a stream that is deleted again
+// before then stays, in silence, to come back with its old messages.
+func DeleteFeed(t testing.TB, s *NATSServer, js jetstream.JetStream) {
+	t.Helper()
+	if err := js.DeleteStream(t.Context(), feed.Stream); err != nil {
+		t.Fatalf("testkit: %v", err)
+	}
+	Eventually(t, func() error {
+		left, err := filepath.Glob(filepath.Join(s.StoreDir, "jetstream", "*", "streams", "*"+feed.Stream))
+		if err == nil && len(left) > 0 {
+			err = fmt.Errorf("%s is still there", left)
+		}
+		return err
+	})
 }
 
 // Lose makes the stream anew with events of which it has lost one, as a disk can
