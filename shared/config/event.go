@@ -4,10 +4,9 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"time"
-
-	"github.com/tidwall/gjson"
 )
 
 // EventType says what happened. The names are those of the system this one
@@ -112,20 +111,19 @@ func (e *Event) Payload() (Payload, error) {
 	default:
 		return Payload{}, &UnknownEventError{e.Type, e.SchemaVersion}
 	}
-	if !gjson.ValidBytes(text) {
+	if !json.Valid(text) {
 		return Payload{}, fmt.Errorf("data of event %d is not JSON", e.Position)
 	}
 	var value, old, deleted Value
-	gjson.ParseBytes(text).ForEach(func(name, member gjson.Result) bool {
-		switch name.Str {
+	eachMember(text, func(name, text []byte) {
+		switch string(name) {
 		case "value":
-			value = Value(member.Raw)
+			value = bytes.Clone(text)
 		case "old_value":
-			old = Value(member.Raw)
+			old = bytes.Clone(text)
 		case "deleted_value":
-			deleted = Value(member.Raw)
+			deleted = bytes.Clone(text)
 		}
-		return true
 	})
 	if e.Type == ValueDeleted || e.Type == SchemaDeleted {
 		return Payload{OldValue: deleted, Deleted: true}, nil
