@@ -111,8 +111,8 @@ func (e *Event) Payload() (Payload, error) {
 	default:
 		return Payload{}, &UnknownEventError{e.Type, e.SchemaVersion}
 	}
-	if !json.Valid(text) {
-		return Payload{}, fmt.Errorf("data of event %d is not JSON", e.Position)
+	if !json.Valid(text) || !bytes.HasPrefix(bytes.TrimSpace(text), []byte("{")) {
+		return Payload{}, fmt.Errorf("data of event %d is not a JSON object", e.Position)
 	}
 	var value, old, deleted Value
 	eachMember(text, func(name, text []byte) {

@@ -129,6 +129,12 @@ func TestUnknownEventsAreToldApart(t *testing.T) {
 			t.Errorf("%s: Payload = %v", name, err)
 		}
 	}
+	for _, data := range []string{`{`, `[1]`, `"{"`, ` 5`} { // a deletion's data is an object, too
+		e := config.Event{Type: config.ValueDeleted, SchemaVersion: 1, Data: []byte(data)}
+		if p, err := e.Payload(); err == nil || errors.As(err, &unknown) {
+			t.Errorf("a deletion with data %s: Payload = %+v, %v", data, p, err)
+		}
+	}
 }
 
 func TestApplyFolds(t *testing.T) {
