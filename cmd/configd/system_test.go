@@ -78,6 +78,11 @@ func (s *system) start(t testing.TB) {
 		}
 	})
 	t.Cleanup(s.stop)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the services logged:\n%s", &s.output)
+		}
+	})
 	if err := all.awaitReady(t.Context()); err != nil {
 		t.Fatal(err)
 	}

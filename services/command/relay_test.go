@@ -205,6 +205,7 @@ func TestNATSAway(t *testing.T) {
 	c := client(t, server)
 	s.append(t, set(`1`, "a"))
 	c.wantFeed(t, s)
+	s.wantMetrics(t, `relay_position{service="command"} 1`) // the relay has the server's word for it, too
 	server.Stop()
 	for i := range 3 {
 		s.write(t, "PUT", "/v2/namespaces/ns/configs/a", `{"value":`+strconv.Itoa(i)+`}`)
