@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -16,9 +17,18 @@ import (
 // changelogName is the durable consumer of the change log.
 const changelogName = "changelog"
 
+const (
+	// saveEvery and saveAfter are how often, and after how many lines, the position of
+	// the change log is saved while lines are written.
+	saveEvery = 100 * time.Millisecond
+	saveAfter = 1000
+	// saveTimeout bounds the last save of a service that ends.
+	saveTimeout = time.Second
+)
+
 // changelog writes one line to the log for each change, in order. Its position
-// is kept in the read tables and moved after the lines are written: a process
-// that is killed in between writes the lines of its last batch again.
+// is kept in the read tables and moved after the lines are written, some time after
+// if more come: a process that is killed before writes its last lines again.
 type changelog struct {
 	store  *readmodel.Store
 	js     jetstream.JetStream
@@ -35,6 +45,7 @@ func (l *changelog) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	defer consumer.Close()
 	if err := consumer.Reset(ctx, done.Position+1); err != nil {
 		return err
 	}
@@ -42,28 +53,41 @@ func (l *changelog) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for ctx.Err() == nil {
-		messages, err := consumer.Fetch(ctx, fetchWait)
-		if err != nil {
-			return err
+	var last *feed.Message // whose line is written
+	saved := time.Now()
+	for {
+		wait := fetchWait
+		if at.Token != done {
+			wait = max(0, saveEvery-time.Since(saved))
 		}
-		failure := l.writeAll(ctx, &at, messages)
-		if at.Token == done {
-			if failure == nil {
+		messages, failure := consumer.Fetch(ctx, wait)
+		if n := len(messages); n > 0 {
+			failure = l.writeAll(ctx, &at, messages)
+			last = &messages[n-1]
+		}
+		ends := failure != nil || ctx.Err() != nil
+		switch {
+		case at.Token == done: // nothing has to be saved
+			saved = time.Now()
+			if len(messages) == 0 && !ends {
 				failure = l.listen(ctx, done)
 			}
-			if failure != nil {
-				return failure
-			}
-			continue
+		case ends, time.Since(saved) >= saveEvery, at.Position-done.Position >= saveAfter:
+			failure = errors.Join(failure, l.save(ctx, done, at.Token))
+			done, saved = at.Token, time.Now()
+			_ = last.Ack() // a hint: the position is kept in the tables
 		}
-		if err := l.store.SetLogged(ctx, done, at.Token); err != nil || failure != nil {
-			return errors.Join(err, failure)
+		if ends || failure != nil {
+			return failure
 		}
-		done = at.Token
-		_ = messages[len(messages)-1].Ack() // a hint: the position is kept in the tables
 	}
-	return nil
+}
+
+// save moves the saved position, also when the service is about to end.
+func (l *changelog) save(ctx context.Context, from, to config.Token) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
+	defer cancel()
+	return l.store.SetLogged(ctx, from, to)
 }
 
 // writeAll writes what follows a place, and moves it on as far as it gets.

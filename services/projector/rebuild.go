@@ -111,6 +111,7 @@ func (b *rebuilder) rebuild(ctx context.Context, r readmodel.Rebuild) error {
 	if err != nil {
 		return err
 	}
+	defer consumer.Close()
 	active, err := b.store.Checkpoint(ctx)
 	if err != nil {
 		return err

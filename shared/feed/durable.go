@@ -14,6 +14,9 @@ import (
 const (
 	// fetchSize is the most messages of one fetch.
 	fetchSize = 1000
+	// requestFor is how long a request stands. It is renewed when it has ended, and
+	// so is one that was lost on its way.
+	requestFor = 5 * time.Second
 	// ackWait is after how long the server delivers again what was not
 	// acknowledged.
 	ackWait = 30 * time.Second
@@ -30,11 +33,14 @@ type Message struct {
 }
 
 // Durable is a durable pull consumer of all events. Its place in the stream is
-// kept by the server; who keeps a checkpoint of his own uses [Durable.Reset].
+// kept by the server; who keeps a checkpoint of his own uses [Durable.Reset]. It is for
+// one goroutine at a time.
 type Durable struct {
 	js       jetstream.JetStream
 	name     string
 	consumer jetstream.Consumer
+	standing jetstream.MessageBatch // the request, if there is one
+	cancel   context.CancelFunc     // takes it back
 }
 
 // OpenDurable creates the consumer if it is missing. The error is [ErrNoStream]
@@ -58,28 +64,27 @@ func OpenDurable(ctx context.Context, js jetstream.JetStream, name string) (*Dur
 }
 
 // Fetch returns what is there, up to 1000 messages in order; if there is
-// nothing it waits up to wait for the first, and may return none.
+// nothing it waits up to wait for the first, and may return none. Its request to the
+// server stands until [Durable.Close], or until it is renewed: what comes between two
+// fetches is there for the next.
 func (d *Durable) Fetch(ctx context.Context, wait time.Duration) ([]Message, error) {
-	messages, err := collect(d.consumer.FetchNoWait(fetchSize))
-	if err != nil || len(messages) > 0 || wait <= 0 {
-		return messages, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, wait)
-	defer cancel()
-	messages, err = collect(d.consumer.Fetch(1, jetstream.FetchContext(ctx)))
-	if err != nil || len(messages) == 0 {
-		return messages, err
-	}
-	more, err := collect(d.consumer.FetchNoWait(fetchSize - 1))
-	return append(messages, more...), err
-}
-
-func collect(batch jetstream.MessageBatch, err error) ([]Message, error) {
-	if err != nil {
-		return nil, fmt.Errorf("fetch: %w", err)
-	}
+	patience := time.NewTimer(wait)
+	defer patience.Stop()
 	var messages []Message // grown as they come: most fetches bring few
-	for msg := range batch.Messages() {
+	for len(messages) < fetchSize {
+		if err := d.request(ctx); err != nil {
+			return nil, err
+		}
+		msg, ok, waited := d.next(ctx, patience.C, messages)
+		if !waited {
+			break
+		}
+		if !ok {
+			if err := d.ended(); err != nil {
+				return nil, err
+			}
+			continue
+		}
 		event, log, err := Decode(msg.Data())
 		if err != nil {
 			return nil, err
@@ -87,11 +92,66 @@ func collect(batch jetstream.MessageBatch, err error) ([]Message, error) {
 		event.Trace = msg.Headers().Get(HeaderTrace)
 		messages = append(messages, Message{Event: event, LogID: log, msg: msg})
 	}
-	err = batch.Error()
-	if err != nil && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) && !errors.Is(err, jetstream.ErrNoMessages) {
-		return nil, fmt.Errorf("fetch: %w", err)
-	}
 	return messages, nil
+}
+
+// request asks for messages unless that is done already.
+func (d *Durable) request(ctx context.Context) error {
+	if d.standing != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestFor)
+	standing, err := d.consumer.Fetch(fetchSize, jetstream.FetchContext(ctx))
+	if err != nil {
+		cancel()
+		return fmt.Errorf("fetch: %w", err)
+	}
+	d.standing, d.cancel = standing, cancel
+	return nil
+}
+
+// next takes the next message of the request. Behind others it waits only for what the
+// server had when it delivered the last of them. Waited is false if nothing came, ok if
+// the request has not ended.
+func (d *Durable) next(ctx context.Context, patience <-chan time.Time, before []Message) (msg jetstream.Msg, ok, waited bool) {
+	select {
+	case msg, ok = <-d.standing.Messages():
+		return msg, ok, true
+	default:
+	}
+	if n := len(before); n > 0 && before[n-1].Left() == 0 {
+		return nil, true, false
+	}
+	select {
+	case msg, ok = <-d.standing.Messages():
+		return msg, ok, true
+	case <-patience:
+	case <-ctx.Done():
+	}
+	return nil, true, false
+}
+
+// ended forgets a request that has ended, and returns why, unless its time was over.
+func (d *Durable) ended() error {
+	err := d.standing.Error()
+	d.cancel()
+	d.standing = nil
+	if err != nil && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) && !errors.Is(err, jetstream.ErrNoMessages) {
+		return fmt.Errorf("fetch: %w", err)
+	}
+	return nil
+}
+
+// Close takes the request back and drops what it has brought that was not fetched: it
+// would be missing for whoever fetches next. A fetch makes a new one.
+func (d *Durable) Close() {
+	if d.standing == nil {
+		return
+	}
+	d.cancel()
+	for range d.standing.Messages() { //nolint:revive // until it has ended
+	}
+	d.standing = nil
 }
 
 // Ack acknowledges the message and all before it. It is a hint, for the
@@ -119,6 +179,7 @@ var ErrBeyondEnd = errors.New("the stream ends before that position")
 // nothing may be fetched meanwhile: acknowledgements of what was delivered
 // before would still count.
 func (d *Durable) Reset(ctx context.Context, position int64) error {
+	d.Close()
 	last, err := LastPosition(ctx, d.js)
 	if err != nil {
 		return err

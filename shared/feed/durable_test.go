@@ -38,7 +38,7 @@ func fetched(t testing.TB, consumer *feed.Durable, n int) []config.Event {
 			t.Fatal(err)
 		}
 	}
-	if more, err := consumer.Fetch(t.Context(), 0); err != nil || len(more) > 0 {
+	if more, err := consumer.Fetch(t.Context(), 50*time.Millisecond); err != nil || len(more) > 0 {
 		t.Fatalf("%d events more, %v", len(more), err)
 	}
 	return events
@@ -97,6 +97,7 @@ func TestDurable(t *testing.T) {
 	t.Log("It brings everything in order; opened again it goes on where it was.")
 	testkit.Publish(t, js, events[1:1050])
 	wantNext("the rest", events[1:1050])
+	consumer.Close()
 	consumer = open()
 	testkit.Publish(t, js, events[1050:])
 	wantNext("after it was opened again", events[1050:])

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go/jetstream"
@@ -188,7 +189,7 @@ func TestForeignMessage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if messages, err := consumer.Fetch(t.Context(), 0); err == nil {
+	if messages, err := consumer.Fetch(t.Context(), 5*time.Second); err == nil {
 		t.Errorf("fetched %v", messages)
 	}
 }
