@@ -149,7 +149,7 @@ func (d *Durable) Close() {
 		return
 	}
 	d.cancel()
-	for range d.standing.Messages() { //nolint:revive // until it has ended
+	for range d.standing.Messages() { // until it has ended
 	}
 	d.standing = nil
 }
