@@ -45,7 +45,8 @@ func wantParked(t *testing.T, s *system, want ...string) {
 func TestAParkedName(t *testing.T) {
 	t.Parallel()
 	s := startSystem(t)
-	api, c := contract.New(s.url), newClient(t, s.url)
+	patient := client.WithAttempts(15) // about as Eventually: it writes much beside other tests
+	api, c := contract.New(s.url), newClient(t, s.url, patient)
 	ns := c.Namespace("default")
 	var many []client.Change // so that there are snapshots
 	for i := range 999 {
@@ -110,7 +111,7 @@ func TestAParkedName(t *testing.T) {
 	t.Log("A restart changes nothing.")
 	s.stop()
 	s.start(t)
-	api, c = contract.New(s.url), newClient(t, s.url)
+	api, c = contract.New(s.url), newClient(t, s.url, patient)
 	ns = c.Namespace("default")
 	if got := api.Do(t, "GET", "/v1/config/bad", ""); got.Status != 409 {
 		t.Errorf("after a restart: %d %s", got.Status, got.Body)

@@ -89,11 +89,15 @@ const baseSQL = `select position, cardinality(names) from $snapshot
 
 // sinceSQL takes the last of each name from a snapshot and what came after it.
 // (A sort of both, since the planner can't know how many rows an array has, and
-// joins them row by row.)
+// joins them row by row. And positions first, which the index of namespaces and
+// positions has alone: with one condition on the rows it reads all that came since
+// by the index of positions, and throws away what is of other namespaces, as it takes
+// those of one namespace to lie scattered.)
 const sinceSQL = `select ` + pastColumns + ` from (
 		select distinct on (name) * from (
 			select ` + pastColumns + ` from $history
-			where namespace = $1 and position > $7 and position <= $5 and name > $2 and name >= $3 and name < $4
+			where namespace = $1 and name > $2 and name >= $3 and name < $4 and position = any (array(
+				select position from $history where namespace = $1 and position > $7 and position <= $5))
 			union all
 			select s.namespace, u.name collate "C", value, version, u.position, false, recorded_at, actor, reason, correlation_id from $snapshot s
 			cross join unnest(names, "values", versions, positions, updated_at, updated_by, reasons, correlation_ids)
