@@ -8,7 +8,7 @@ withpg   := go run ./shared/testkit/withpg
 # The tests' own tools don't count.
 covered  := $(root)/shared/...,$(root)/services/...
 mincover := 90
-fuzztime := 20s
+fuzztime := 100000x
 time     := 10m
 
 help: ## list the targets
@@ -77,7 +77,7 @@ test-cluster: ## the same for the cluster, with kills and a rolling upgrade unde
 images: ## build the images for amd64 and arm64, with a list of what is in them
 	@scripts/images.sh
 
-fuzz: ## run every fuzz test for fuzztime=20s each
+fuzz: ## run every fuzz test with fuzztime=100000x inputs each
 	@grep -rHo --include='*_test.go' 'func Fuzz[A-Za-z0-9_]*' shared services cmd e2e | sort -u | while IFS=: read -r file name; do \
 		go test -run='^$$' -fuzz="^$${name#func }$$" -fuzztime=$(fuzztime) "./$$(dirname "$$file")" </dev/null || exit 1; \
 	done

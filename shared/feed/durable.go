@@ -75,11 +75,11 @@ func (d *Durable) Fetch(ctx context.Context, wait time.Duration) ([]Message, err
 		if err := d.request(ctx); err != nil {
 			return nil, err
 		}
-		msg, ok, waited := d.next(ctx, patience.C, messages)
-		if !waited {
+		msg, came, open := d.next(ctx, patience.C, messages)
+		if !came {
 			break
 		}
-		if !ok {
+		if !open {
 			if err := d.ended(); err != nil {
 				return nil, err
 			}
@@ -110,25 +110,25 @@ func (d *Durable) request(ctx context.Context) error {
 	return nil
 }
 
-// next takes the next message of the request. Behind others it waits only for what the
-// server had when it delivered the last of them. Waited is false if nothing came, ok if
-// the request has not ended.
-func (d *Durable) next(ctx context.Context, patience <-chan time.Time, before []Message) (msg jetstream.Msg, ok, waited bool) {
+// next takes the next message of the request, if one came; behind others it waits only
+// for what the server had when it delivered the last of them. Open is false when the
+// request has ended instead.
+func (d *Durable) next(ctx context.Context, patience <-chan time.Time, before []Message) (msg jetstream.Msg, came, open bool) {
 	select {
-	case msg, ok = <-d.standing.Messages():
-		return msg, ok, true
+	case msg, open = <-d.standing.Messages():
+		return msg, true, open
 	default:
 	}
 	if n := len(before); n > 0 && before[n-1].Left() == 0 {
-		return nil, true, false
+		return nil, false, true
 	}
 	select {
-	case msg, ok = <-d.standing.Messages():
-		return msg, ok, true
+	case msg, open = <-d.standing.Messages():
+		return msg, true, open
 	case <-patience:
 	case <-ctx.Done():
 	}
-	return nil, true, false
+	return nil, false, true
 }
 
 // ended forgets a request that has ended, and returns why, unless its time was over.
