@@ -35,7 +35,13 @@ func startSystem(t testing.TB) *system {
 
 func newSystem(t testing.TB) *system {
 	t.Helper()
-	return &system{database: testkit.DatabaseURL(t, eventlog.Schema, readmodel.Schema), nats: testkit.NATS(t)}
+	s := &system{database: testkit.DatabaseURL(t, eventlog.Schema, readmodel.Schema), nats: testkit.NATS(t)}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the services logged:\n%s", &s.output)
+		}
+	})
+	return s
 }
 
 // execute runs SQL as the owner of the database.
@@ -78,11 +84,6 @@ func (s *system) start(t testing.TB) {
 		}
 	})
 	t.Cleanup(s.stop)
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("the services logged:\n%s", &s.output)
-		}
-	})
 	if err := all.awaitReady(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -136,7 +136,7 @@ func (d *Durable) ended() error {
 	err := d.standing.Error()
 	d.cancel()
 	d.standing = nil
-	if err != nil && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) && !errors.Is(err, jetstream.ErrNoMessages) {
+	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("fetch: %w", err)
 	}
 	return nil
