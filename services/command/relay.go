@@ -156,16 +156,27 @@ func (r *relay) lead(ctx context.Context) error {
 		if at, err = r.publish(ctx, &log, at); err != nil {
 			return err
 		}
-		if at != before {
-			continue // there may be more
-		}
-		select {
-		case <-r.log.Appended():
-		case <-time.After(relayPoll):
-		case <-ctx.Done():
+		if at == before || r.log.EndsAt(at.Position) {
+			r.wait(ctx, at.Position)
 		}
 	}
 	return context.Cause(ctx)
+}
+
+// wait returns when there may be more than was published.
+func (r *relay) wait(ctx context.Context, published int64) {
+	poll := time.After(relayPoll)
+	for {
+		select {
+		case <-r.log.Appended():
+			if r.log.EndsAt(published) {
+				continue // that is what the signal was for
+			}
+		case <-poll:
+		case <-ctx.Done():
+		}
+		return
+	}
 }
 
 // check makes sure, while there is nothing to publish, that the lock is still

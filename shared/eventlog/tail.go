@@ -22,6 +22,7 @@ type tail struct {
 	mu     sync.Mutex
 	events []config.Event
 	size   int
+	alone  int // additions in a row with nothing of another process between
 }
 
 // add takes what was committed, whole change sets.
@@ -29,8 +30,9 @@ func (t *tail) add(events []config.Event) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if n := len(t.events); n > 0 && t.events[n-1].Position+1 != events[0].Position {
-		t.events, t.size = nil, 0 // another process has appended between
+		t.events, t.size, t.alone = nil, 0, 0 // another process has appended between
 	}
+	t.alone++
 	t.events = append(t.events, events...)
 	for i := range events {
 		t.size += len(events[i].Data)
@@ -60,7 +62,13 @@ func (t *tail) after(position int64, limit int) []config.Event {
 func (t *tail) forget() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.events, t.size = nil, 0
+	t.events, t.size, t.alone = nil, 0, 0
+}
+
+func (t *tail) endsAt(position int64) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.alone >= aloneAfter && t.events[len(t.events)-1].Position == position
 }
 
 // whole is how many of the events make whole change sets, at most limit of them,
@@ -88,6 +96,10 @@ func (l *Log) Next(ctx context.Context, after int64, limit int) ([]config.Event,
 	}
 	return l.Read(ctx, after, limit)
 }
+
+// EndsAt reports whether a position is the last that this process has appended, and
+// no other process has appended lately: then there is nothing to read behind it.
+func (l *Log) EndsAt(position int64) bool { return l.tail.endsAt(position) }
 
 // Forget has [Log.Next] read what was appended before. The log may have lost that: a
 // database that was restored, or a standby that took over.
