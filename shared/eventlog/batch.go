@@ -51,6 +51,22 @@ const (
 		select * from unnest($1::text[]::uuid[], $2::bytea[], $3::bigint[], $4::bigint[], $5::text[]::jsonb[], $6::timestamptz[])`
 	updateHeadSQL = `update eventstore.log_head set position = $1, recorded_at = $2, hash = $3`
 	commitSQL     = `commit`
+
+	// These two fail, by dividing by zero, where what a batch was decided against is
+	// not so; the first locks the head besides. What the second sees is then as the
+	// head was left, which was with no event after it.
+	moveHeadSQL = `with moved as (
+			update eventstore.log_head set position = $1, recorded_at = $2, hash = $3
+			where position = $4 and hash = $5 and epoch::text = $6 and origin::text = $7 returning position)
+		select 1 / count(*) from moved`
+	absentSQL = `select 1 / (not exists (
+			select from unnest($1::text[], $2::text[]) as k (namespace, name)
+			cross join lateral (
+				select from eventstore.events where namespace = k.namespace and name = k.name limit 1
+			) as e
+		))::int`
+	divisionByZero  = "22012"
+	uniqueViolation = "23505" // an idempotency key was used before
 )
 
 type streamKey struct{ namespace, name string }
@@ -109,6 +125,11 @@ func (l *Log) tryBatch(batch []*pending, doubt *inDoubtError) (err error) {
 		}
 	}()
 
+	if doubt == nil {
+		if done, err := l.tryRemembered(ctx, conn, batch); done || err != nil {
+			return err
+		}
+	}
 	began := time.Now()
 	state, committed, err := l.load(ctx, conn, batch, doubt)
 	if err != nil {
@@ -135,23 +156,51 @@ func (l *Log) tryBatch(batch []*pending, doubt *inDoubtError) (err error) {
 		}
 		return nil
 	}
-	failpoint.Hit("append-before-commit")
-	began = time.Now()
-	err = store(ctx, conn, batch, events)
-	l.stats.Commit.Since(began)
-	var refused *pgconn.PgError
-	switch {
-	case err == nil:
-		failpoint.Hit("append-after-commit")
-		l.recent.keep(state)
-		l.tail.add(events)
-		l.count(events)
-		return nil
-	case errors.As(err, &refused) && refused.Severity == "ERROR":
-		return l.unavailable(err) // the server says that it rolled back
-	default:
-		return &inDoubtError{first: events[0].Position, firstID: events[0].ID, cause: err}
+	var pipeline pgx.Batch
+	last := &events[len(events)-1]
+	pipeline.Queue(updateHeadSQL, last.Position, last.RecordedAt, last.Hash[:])
+	refused, err := l.store(ctx, conn, &pipeline, batch, state, events)
+	if refused != nil {
+		return l.unavailable(refused)
 	}
+	return err
+}
+
+// tryRemembered does the same in one round trip, if the batch can be decided
+// against what is remembered; the transaction makes sure that this still holds. It
+// reports false, with nothing stored, if it can't be or if it does not.
+func (l *Log) tryRemembered(ctx context.Context, conn *pgx.Conn, batch []*pending) (done bool, err error) {
+	state, absent, ok := l.recent.guess(batch, l.check != nil)
+	if !ok {
+		return false, nil
+	}
+	events, err := state.decide(batch, l.check)
+	if err != nil {
+		return false, err
+	}
+	// A refusal holds only together with what is committed; and a key that was used
+	// before has its answer, whatever would be decided now.
+	if len(events) == 0 || slices.ContainsFunc(batch, func(p *pending) bool { return p.cmd.Key != "" && p.err != nil }) {
+		return false, nil
+	}
+	was, last := &l.recent.head, &events[len(events)-1]
+	var pipeline pgx.Batch
+	pipeline.Queue(beginSQL)
+	pipeline.Queue(moveHeadSQL, last.Position, last.RecordedAt, last.Hash[:], was.Position, was.Hash[:], was.Epoch, was.Origin)
+	if len(absent) > 0 {
+		pipeline.Queue(absentSQL, keyArrays(absent)...)
+	}
+	refused, err := l.store(ctx, conn, &pipeline, batch, state, events)
+	switch {
+	case refused == nil:
+		return err == nil, err
+	case refused.Code != divisionByZero && refused.Code != uniqueViolation:
+		return false, l.unavailable(refused)
+	}
+	if _, err := conn.Exec(ctx, `rollback`); err != nil {
+		return false, l.unavailable(err)
+	}
+	return false, nil
 }
 
 // count counts what was committed.
@@ -288,20 +337,36 @@ func (s *batchState) record(p *pending) error {
 	return nil
 }
 
-// store writes the events, the keyed commands and the head, and commits, in one
-// round trip. An error that is not the server's own is in doubt.
-func store(ctx context.Context, conn *pgx.Conn, batch []*pending, events []config.Event) error {
-	last := &events[len(events)-1]
-	var pipeline pgx.Batch
-	pipeline.Queue(insertEventsSQL, eventArrays(events)...)
-	if commands, err := commandArrays(batch); err != nil {
-		return err
-	} else if commands != nil {
+// store adds the keyed commands and the events to a pipeline that moves the head,
+// commits in one round trip, and keeps what was committed. When the server has
+// refused it nothing was; a COMMIT without an answer is in doubt.
+func (l *Log) store(ctx context.Context, conn *pgx.Conn, pipeline *pgx.Batch, batch []*pending, state *batchState, events []config.Event,
+) (refused *pgconn.PgError, err error) {
+	commands, err := commandArrays(batch)
+	if err != nil {
+		return nil, err
+	}
+	if commands != nil {
 		pipeline.Queue(insertCommandsSQL, commands...)
 	}
-	pipeline.Queue(updateHeadSQL, last.Position, last.RecordedAt, last.Hash[:])
+	pipeline.Queue(insertEventsSQL, eventArrays(events)...)
 	pipeline.Queue(commitSQL)
-	return conn.SendBatch(ctx, &pipeline).Close()
+	failpoint.Hit("append-before-commit")
+	began := time.Now()
+	err = conn.SendBatch(ctx, pipeline).Close()
+	l.stats.Commit.Since(began)
+	switch {
+	case err == nil:
+		failpoint.Hit("append-after-commit")
+		l.recent.keep(state)
+		l.tail.add(events)
+		l.count(events)
+		return nil, nil
+	case errors.As(err, &refused) && refused.Severity == "ERROR":
+		return refused, nil // it says that it rolled back
+	default:
+		return nil, &inDoubtError{first: events[0].Position, firstID: events[0].ID, cause: err}
+	}
 }
 
 func eventArrays(events []config.Event) []any {

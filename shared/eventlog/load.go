@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -38,6 +40,10 @@ func (l *Log) load(ctx context.Context, conn *pgx.Conn, batch []*pending, doubt 
 	s.read(&pipeline, streams, namespaces)
 	if err := conn.SendBatch(ctx, &pipeline).Close(); err != nil {
 		return nil, false, err
+	}
+	l.recent.clock = clock{database: s.head.RecordedAt.Add(-max(0, s.ahead+time.Microsecond)), here: time.Now()}
+	if len(streams) > 0 {
+		l.recent.fresh = !slices.ContainsFunc(streams, func(key streamKey) bool { return s.states[key].Version > 0 })
 	}
 	if l.recent.holds(&s.head) {
 		s.recall(&l.recent, knownStreams, knownNamespaces)
@@ -97,12 +103,17 @@ func (s *batchState) read(pipeline *pgx.Batch, streams []streamKey, namespaces [
 		pipeline.Queue(schemasSQL, namespaces).Query(s.scanSchemas)
 	}
 	if len(streams) > 0 {
-		of, names := make([]string, len(streams)), make([]string, len(streams))
-		for i, key := range streams {
-			of[i], names[i] = key.namespace, key.name
-		}
-		pipeline.Queue(statesSQL, of, names).Query(s.scanStates)
+		pipeline.Queue(statesSQL, keyArrays(streams)...).Query(s.scanStates)
 	}
+}
+
+// keyArrays are the namespaces and the names of streams.
+func keyArrays(streams []streamKey) []any {
+	namespaces, names := make([]string, len(streams)), make([]string, len(streams))
+	for i, key := range streams {
+		namespaces[i], names[i] = key.namespace, key.name
+	}
+	return []any{namespaces, names}
 }
 
 func (s *batchState) scanKnown(rows pgx.Rows) error {

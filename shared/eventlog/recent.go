@@ -2,6 +2,7 @@ package eventlog
 
 import (
 	"slices"
+	"time"
 
 	"github.com/config-api/config-api/shared/config"
 )
@@ -14,6 +15,9 @@ const (
 	// aloneAfter is after how many batches without another writer between them
 	// it is worth while to remember: else every batch would be read twice.
 	aloneAfter = 3
+	// clockHolds is for how long the database's clock, once read, is counted on
+	// here.
+	clockHolds = time.Second
 )
 
 // recent is the present state of the streams that this process has written, as of
@@ -25,6 +29,44 @@ type recent struct {
 	states  map[streamKey]config.State
 	schemas map[string][]config.Schema // by namespace
 	size    int                        // of the values in states
+	// fresh says that streams that were not remembered were new, last time: so they
+	// may be again.
+	fresh bool
+	clock clock
+}
+
+// clock is the database's, as it was read at a time of this process. It goes on
+// with this process's own, which makes it a little slow: it was read before then.
+type clock struct {
+	database, here time.Time
+}
+
+func (c clock) now() time.Time { return c.database.Add(time.Since(c.here)).Truncate(time.Microsecond) }
+
+// guess is the state of what a batch is about, if it can be told without the
+// database: from what is remembered, and where streams are not, for which it
+// returns their keys, from there being none.
+func (r *recent) guess(batch []*pending, enforced bool) (s *batchState, absent []streamKey, ok bool) {
+	if r.alone < aloneAfter || time.Since(r.clock.here) > clockHolds {
+		return nil, nil, false
+	}
+	s = newBatchState(batch, enforced)
+	absent, streams := split(s.streams, r.states)
+	missing, namespaces := split(s.namespaces, r.schemas)
+	if len(missing) > 0 || len(absent) > 0 && !r.fresh {
+		return nil, nil, false
+	}
+	for _, p := range batch {
+		if p.cmd.Since != nil {
+			return nil, nil, false
+		}
+	}
+	s.head = r.head
+	if now := r.clock.now(); now.After(s.head.RecordedAt) {
+		s.head.RecordedAt = now
+	}
+	s.recall(r, streams, namespaces)
+	return s, absent, true
 }
 
 // holds reports whether the head is as it was left, and forgets all if it is not.
@@ -33,7 +75,7 @@ func (r *recent) holds(head *Head) bool {
 		r.alone++
 		return true
 	}
-	*r = recent{}
+	*r = recent{clock: r.clock, fresh: r.fresh}
 	return false
 }
 
