@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/config-api/config-api/shared/config"
 	"github.com/config-api/config-api/shared/failpoint"
@@ -20,8 +21,9 @@ import (
 // statement that both locks and reads would not: its snapshot is older than its
 // wait.
 const (
-	beginSQL = `begin isolation level read committed`
-	lockSQL  = `select epoch::text, origin::text, position, greatest(recorded_at + interval '1 microsecond', clock_timestamp()), hash,
+	beginSQL   = `begin isolation level read committed`
+	genericSQL = `set local plan_cache_mode = force_generic_plan`
+	lockSQL    = `select epoch::text, origin::text, position, greatest(recorded_at + interval '1 microsecond', clock_timestamp()), hash,
 			recorded_at - clock_timestamp()
 		from eventstore.log_head for update`
 	knownSQL = `select command_id::text, request_hash, outcome, (select epoch::text from eventstore.log_head) from eventstore.commands
@@ -43,30 +45,25 @@ const (
 	insertEventsSQL = `insert into eventstore.events
 		(position, namespace, name, version, event_id, type, schema_version, commit_position,
 		 command_id, actor, reason, correlation_id, request_id, recorded_at, data, hash, trace)
-		select * from unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::text[]::uuid[], $6::text[], $7::int[], $8::bigint[],
-		 $9::text[]::uuid[], $10::text[], $11::text[], $12::text[], $13::text[], $14::timestamptz[], $15::bytea[], $16::bytea[],
-		 $17::text[])`
+		select unnest($1::bigint[]), unnest($2::text[]), unnest($3::text[]), unnest($4::bigint[]),
+		 unnest($5::uuid[]), unnest($6::text[]), unnest($7::int[]), unnest($8::bigint[]),
+		 unnest($9::uuid[]), unnest($10::text[]), unnest($11::text[]), unnest($12::text[]),
+		 unnest($13::text[]), unnest($14::timestamptz[]), unnest($15::bytea[]), unnest($16::bytea[]), unnest($17::text[])`
 	insertCommandsSQL = `insert into eventstore.commands
 		(command_id, request_hash, first_position, last_position, outcome, recorded_at)
 		select * from unnest($1::text[]::uuid[], $2::bytea[], $3::bigint[], $4::bigint[], $5::text[]::jsonb[], $6::timestamptz[])`
 	updateHeadSQL = `update eventstore.log_head set position = $1, recorded_at = $2, hash = $3`
 	commitSQL     = `commit`
 
-	// These two fail, by dividing by zero, where what a batch was decided against is
-	// not so; the first locks the head besides. What the second sees is then as the
-	// head was left, which was with no event after it.
+	// It locks the head, and fails by a division by zero if that is not as it was left.
 	moveHeadSQL = `with moved as (
 			update eventstore.log_head set position = $1, recorded_at = $2, hash = $3
 			where position = $4 and hash = $5 and epoch::text = $6 and origin::text = $7 returning position)
 		select 1 / count(*) from moved`
-	absentSQL = `select 1 / (not exists (
-			select from unnest($1::text[], $2::text[]) as k (namespace, name)
-			cross join lateral (
-				select from eventstore.events where namespace = k.namespace and name = k.name limit 1
-			) as e
-		))::int`
-	divisionByZero  = "22012"
-	uniqueViolation = "23505" // an idempotency key was used before
+	divisionByZero = "22012"
+	// A stream that was taken for new has a version 1 already, or an idempotency key
+	// was used before.
+	uniqueViolation = "23505"
 )
 
 type streamKey struct{ namespace, name string }
@@ -170,7 +167,7 @@ func (l *Log) tryBatch(batch []*pending, doubt *inDoubtError) (err error) {
 // against what is remembered; the transaction makes sure that this still holds. It
 // reports false, with nothing stored, if it can't be or if it does not.
 func (l *Log) tryRemembered(ctx context.Context, conn *pgx.Conn, batch []*pending) (done bool, err error) {
-	state, absent, ok := l.recent.guess(batch, l.check != nil)
+	state, ok := l.recent.guess(batch, l.check != nil)
 	if !ok {
 		return false, nil
 	}
@@ -178,18 +175,16 @@ func (l *Log) tryRemembered(ctx context.Context, conn *pgx.Conn, batch []*pendin
 	if err != nil {
 		return false, err
 	}
-	// A refusal holds only together with what is committed; and a key that was used
-	// before has its answer, whatever would be decided now.
-	if len(events) == 0 || slices.ContainsFunc(batch, func(p *pending) bool { return p.cmd.Key != "" && p.err != nil }) {
+	// What was taken for new may be old, or a key have its answer: a refusal tells
+	// nothing, and events that should not be are refused by the tables.
+	if slices.ContainsFunc(batch, func(p *pending) bool { return p.err != nil }) || len(events) == 0 {
 		return false, nil
 	}
 	was, last := &l.recent.head, &events[len(events)-1]
 	var pipeline pgx.Batch
 	pipeline.Queue(beginSQL)
+	pipeline.Queue(genericSQL)
 	pipeline.Queue(moveHeadSQL, last.Position, last.RecordedAt, last.Hash[:], was.Position, was.Hash[:], was.Epoch, was.Origin)
-	if len(absent) > 0 {
-		pipeline.Queue(absentSQL, keyArrays(absent)...)
-	}
 	refused, err := l.store(ctx, conn, &pipeline, batch, state, events)
 	switch {
 	case refused == nil:
@@ -255,7 +250,7 @@ func (s *batchState) present(namespace string, check func([]config.Schema, confi
 // decide answers each command in order: from its stored outcome, with its
 // refusal, or with its events, which the commands after it already see.
 func (s *batchState) decide(batch []*pending, check func([]config.Schema, config.Value) []config.Fault) ([]config.Event, error) {
-	var events []config.Event
+	events := make([]config.Event, 0, len(batch))
 	for _, p := range batch {
 		p.out, p.err, p.events = Outcome{}, nil, nil
 		if known, ok := s.known[p.id]; ok {
@@ -374,17 +369,19 @@ func eventArrays(events []config.Event) []any {
 	var (
 		positions, versions, commits   = make([]int64, n), make([]int64, n), make([]int64, n)
 		namespaces, names, types       = make([]string, n), make([]string, n), make([]string, n)
-		ids, commands, actors, reasons = make([]string, n), make([]string, n), make([]string, n), make([]string, n)
+		ids, commands                  = make(pgtype.FlatArray[pgtype.UUID], n), make(pgtype.FlatArray[pgtype.UUID], n)
+		actors, reasons                = make([]string, n), make([]string, n)
 		correlations, requests, traces = make([]string, n), make([]string, n), make([]string, n)
 		schemaVersions                 = make([]int32, n)
-		times                          = make([]time.Time, n)
-		data, hashes                   = make([][]byte, n), make([][]byte, n)
+		times                          = make(pgtype.FlatArray[time.Time], n)
+		data, hashes                   = make(pgtype.FlatArray[[]byte], n), make(pgtype.FlatArray[[]byte], n)
 	)
 	for i := range events {
 		e := &events[i]
 		positions[i], versions[i], commits[i] = e.Position, e.Version, e.Commit
 		namespaces[i], names[i], types[i] = e.Namespace, e.Name, string(e.Type)
-		ids[i], commands[i], actors[i], reasons[i] = e.ID, e.CommandID, e.Actor, e.Reason
+		ids[i], commands[i] = pgtype.UUID{Bytes: uuid.MustParse(e.ID), Valid: true}, pgtype.UUID{Bytes: uuid.MustParse(e.CommandID), Valid: true}
+		actors[i], reasons[i] = e.Actor, e.Reason
 		correlations[i], requests[i], traces[i] = e.CorrelationID, e.RequestID, e.Trace
 		schemaVersions[i], times[i] = int32(e.SchemaVersion), e.RecordedAt
 		data[i], hashes[i] = e.Data, e.Hash[:]

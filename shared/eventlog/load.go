@@ -22,6 +22,7 @@ func (l *Log) load(ctx context.Context, conn *pgx.Conn, batch []*pending, doubt 
 	committed := false
 	var pipeline pgx.Batch
 	pipeline.Queue(beginSQL)
+	pipeline.Queue(genericSQL)
 	pipeline.Queue(lockSQL).QueryRow(func(row pgx.Row) (err error) {
 		s.head, err = scanHead(row, &s.ahead)
 		return err
@@ -42,8 +43,10 @@ func (l *Log) load(ctx context.Context, conn *pgx.Conn, batch []*pending, doubt 
 		return nil, false, err
 	}
 	l.recent.clock = clock{database: s.head.RecordedAt.Add(-max(0, s.ahead+time.Microsecond)), here: time.Now()}
-	if len(streams) > 0 {
-		l.recent.fresh = !slices.ContainsFunc(streams, func(key streamKey) bool { return s.states[key].Version > 0 })
+	if slices.ContainsFunc(streams, func(key streamKey) bool { return s.states[key].Version > 0 }) {
+		l.recent.fresh = 0
+	} else if len(streams) > 0 {
+		l.recent.fresh++
 	}
 	if l.recent.holds(&s.head) {
 		s.recall(&l.recent, knownStreams, knownNamespaces)
@@ -103,17 +106,12 @@ func (s *batchState) read(pipeline *pgx.Batch, streams []streamKey, namespaces [
 		pipeline.Queue(schemasSQL, namespaces).Query(s.scanSchemas)
 	}
 	if len(streams) > 0 {
-		pipeline.Queue(statesSQL, keyArrays(streams)...).Query(s.scanStates)
+		of, names := make([]string, len(streams)), make([]string, len(streams))
+		for i, key := range streams {
+			of[i], names[i] = key.namespace, key.name
+		}
+		pipeline.Queue(statesSQL, of, names).Query(s.scanStates)
 	}
-}
-
-// keyArrays are the namespaces and the names of streams.
-func keyArrays(streams []streamKey) []any {
-	namespaces, names := make([]string, len(streams)), make([]string, len(streams))
-	for i, key := range streams {
-		namespaces[i], names[i] = key.namespace, key.name
-	}
-	return []any{namespaces, names}
 }
 
 func (s *batchState) scanKnown(rows pgx.Rows) error {

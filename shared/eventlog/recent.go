@@ -13,7 +13,8 @@ const (
 	// recentStreams is the most streams.
 	recentStreams = 100_000
 	// aloneAfter is after how many batches without another writer between them
-	// it is worth while to remember: else every batch would be read twice.
+	// it is worth while to remember: else every batch would be read twice. After as
+	// many without an old stream one that is not remembered is taken for new.
 	aloneAfter = 3
 	// clockHolds is for how long the database's clock, once read, is counted on
 	// here.
@@ -29,10 +30,8 @@ type recent struct {
 	states  map[streamKey]config.State
 	schemas map[string][]config.Schema // by namespace
 	size    int                        // of the values in states
-	// fresh says that streams that were not remembered were new, last time: so they
-	// may be again.
-	fresh bool
-	clock clock
+	fresh   int                        // batches in a row whose streams were remembered or new
+	clock   clock
 }
 
 // clock is the database's, as it was read at a time of this process. It goes on
@@ -44,21 +43,21 @@ type clock struct {
 func (c clock) now() time.Time { return c.database.Add(time.Since(c.here)).Truncate(time.Microsecond) }
 
 // guess is the state of what a batch is about, if it can be told without the
-// database: from what is remembered, and where streams are not, for which it
-// returns their keys, from there being none.
-func (r *recent) guess(batch []*pending, enforced bool) (s *batchState, absent []streamKey, ok bool) {
+// database: from what is remembered, and streams that are not are taken for new if
+// such have been lately.
+func (r *recent) guess(batch []*pending, enforced bool) (s *batchState, ok bool) {
 	if r.alone < aloneAfter || time.Since(r.clock.here) > clockHolds {
-		return nil, nil, false
+		return nil, false
 	}
 	s = newBatchState(batch, enforced)
 	absent, streams := split(s.streams, r.states)
 	missing, namespaces := split(s.namespaces, r.schemas)
-	if len(missing) > 0 || len(absent) > 0 && !r.fresh {
-		return nil, nil, false
+	if len(missing) > 0 || len(absent) > 0 && r.fresh < aloneAfter {
+		return nil, false
 	}
 	for _, p := range batch {
 		if p.cmd.Since != nil {
-			return nil, nil, false
+			return nil, false
 		}
 	}
 	s.head = r.head
@@ -66,7 +65,7 @@ func (r *recent) guess(batch []*pending, enforced bool) (s *batchState, absent [
 		s.head.RecordedAt = now
 	}
 	s.recall(r, streams, namespaces)
-	return s, absent, true
+	return s, true
 }
 
 // holds reports whether the head is as it was left, and forgets all if it is not.

@@ -3,6 +3,7 @@ package eventlog_test
 import (
 	"fmt"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -65,8 +66,7 @@ func TestANameFromBefore(t *testing.T) {
 	pool := testkit.Database(t, eventlog.Schema)
 	mustAppend(t, open(t, pool), set("old", `1`))
 	log := open(t, pool)
-	remembering(t, log)
-	mustAppend(t, log, set("new", `1`)) // as new as it looks, and so may be the next
+	newNames(t, log)
 	out := mustAppend(t, log, command(
 		config.Change{Op: config.Set, Name: "newer", Value: config.Value(`2`)},
 		config.Change{Op: config.Set, Name: "old", Value: config.Value(`2`)},
@@ -74,6 +74,45 @@ func TestANameFromBefore(t *testing.T) {
 	if out.Changes[0].Version != 1 || out.Changes[1].Version != 2 || out.Changes[1].Created {
 		t.Errorf("%+v", out.Changes)
 	}
+	checkLog(t, log)
+}
+
+// newNames appends until the log takes for new what it does not remember.
+func newNames(t *testing.T, log *eventlog.Log) {
+	t.Helper()
+	remembering(t, log)
+	for i := range 4 {
+		mustAppend(t, log, set(fmt.Sprint("new-", i), `1`))
+	}
+}
+
+// Nor is a command refused for a name that only looks new, in a batch with others.
+func TestAnOldNameAmongNew(t *testing.T) {
+	t.Parallel()
+	pool := testkit.Database(t, eventlog.Schema)
+	const names = 20
+	before := open(t, pool)
+	for i := range names {
+		mustAppend(t, before, set(fmt.Sprint("old-", i), `1`))
+	}
+	log := open(t, pool)
+	newNames(t, log)
+	var working sync.WaitGroup
+	first := int64(1)
+	for i := range names {
+		working.Go(func() {
+			_, err := log.Append(t.Context(), command(config.Change{Op: config.Set, Name: fmt.Sprint("old-", i), Value: config.Value(`2`), Expected: &first}))
+			if err != nil {
+				t.Error(err)
+			}
+		})
+		working.Go(func() {
+			if _, err := log.Append(t.Context(), set(fmt.Sprint("newer-", i), `1`)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	working.Wait()
 	checkLog(t, log)
 }
 

@@ -42,7 +42,9 @@ func (t *tail) add(events []config.Event) {
 		for i := range n {
 			t.size -= len(t.events[i].Data)
 		}
-		t.events = slices.Clone(t.events[n:])
+		left := copy(t.events, t.events[n:])
+		clear(t.events[left:])
+		t.events = t.events[:left]
 	}
 }
 
