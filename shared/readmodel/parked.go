@@ -205,34 +205,42 @@ func rowReason(err error) (string, bool) {
 	return "", false
 }
 
-// refusals applies the entries one by one, in a transaction that is taken back,
-// and returns those that Postgres refuses, with the reason.
+// refusals returns the entries that Postgres refuses, with the reason. It looks for
+// them in a transaction that is taken back: a part that is refused is halved, down to
+// one entry, so that a few among a thousand are found in some tens of statements.
 func (s *Store) refusals(ctx context.Context, generation int64, entries []Entry) (map[int64]string, error) {
-	refused := map[int64]string{}
 	tx, err := s.pool.Begin(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
-	for i := range entries {
-		err := applyOne(ctx, tx, generation, &entries[i])
-		reason, own := rowReason(err)
-		if err != nil && !own {
-			return nil, err
-		}
-		if own {
-			refused[entries[i].Position] = reason
-		}
-	}
-	return refused, nil
+	refused := map[int64]string{}
+	return refused, refusedOf(ctx, tx, generation, entries, refused)
 }
 
-// applyOne writes the rows of one entry, or nothing.
-func applyOne(ctx context.Context, tx pgx.Tx, generation int64, e *Entry) error {
+func refusedOf(ctx context.Context, tx pgx.Tx, generation int64, entries []Entry, refused map[int64]string) error {
+	err := applyOrNone(ctx, tx, generation, entries)
+	reason, own := rowReason(err)
+	switch {
+	case err == nil || !own:
+		return err
+	case len(entries) == 1:
+		refused[entries[0].Position] = reason
+		return nil
+	}
+	half := len(entries) / 2
+	if err := refusedOf(ctx, tx, generation, entries[:half], refused); err != nil {
+		return err
+	}
+	return refusedOf(ctx, tx, generation, entries[half:], refused)
+}
+
+// applyOrNone writes the rows of all entries, or nothing.
+func applyOrNone(ctx context.Context, tx pgx.Tx, generation int64, entries []Entry) error {
 	return pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error { // a savepoint
 		var pipeline pgx.Batch
-		pipeline.Queue(tables(generation, insertHistorySQL), historyArrays([]Entry{*e})...)
-		pipeline.Queue(tables(generation, upsertCurrentSQL), currentArrays([]Row{e.Row})...)
+		pipeline.Queue(tables(generation, insertHistorySQL), historyArrays(entries)...)
+		pipeline.Queue(tables(generation, upsertCurrentSQL), currentArrays(latestOf(entries))...)
 		return tx.SendBatch(ctx, &pipeline).Close()
 	})
 }

@@ -100,7 +100,7 @@ func tryOne(ctx context.Context, tx pgx.Tx, generation int64, e *config.Event) (
 	if err != nil {
 		return err.Error(), nil //nolint:nilerr // the error is the reason
 	}
-	err = applyOne(ctx, tx, generation, &entry)
+	err = applyOrNone(ctx, tx, generation, []Entry{entry})
 	if reason, own := rowReason(err); own {
 		return reason, nil
 	}
