@@ -180,6 +180,7 @@ func TestRecover(t *testing.T) {
 // process has appended it.
 func TestRestoredUnderAServiceThatWorks(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	server := testkit.NATS(t)
 	database := testkit.DatabaseURL(t, eventlog.Schema)
 	s := start(t, database, server.URL)

@@ -19,6 +19,7 @@ const anotherLog = "0191f3a2-0000-7000-8000-0000000000ff"
 // skipped, and what was applied stays.
 func TestHalts(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	tests := map[string]struct {
 		change func(e *config.Event)
 		tamper func(e *config.Event) // without making the hash anew

@@ -150,6 +150,7 @@ func TestOldGenerationIsReadAgain(t *testing.T) {
 // read still is.
 func TestRebuildThatDiffers(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	s := newSystem(t)
 	events := testkit.RandomLog(t, 12, 60).Events
 	testkit.Publish(t, s.js, events)

@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/config-api/config-api/shared/localpg"
+	"github.com/config-api/config-api/shared/testkit"
 )
 
 // newDir is a directory that the account of root's server can reach too, unlike
@@ -232,6 +233,7 @@ func TestMain(m *testing.M) {
 // still work on it. The next start does not meet them, and those after it clear up.
 func TestKilledWhileItIsMade(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	dir := newDir(t)
 	halfMade := func(file string) []string {
 		found, err := filepath.Glob(filepath.Join(dir, "data.new*", file))
