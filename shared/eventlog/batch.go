@@ -359,6 +359,8 @@ func (l *Log) store(ctx context.Context, conn *pgx.Conn, pipeline *pgx.Batch, ba
 		return nil, nil
 	case errors.As(err, &refused) && refused.Severity == "ERROR":
 		return refused, nil // it says that it rolled back
+	case pgconn.SafeToRetry(err):
+		return nil, l.unavailable(err) // nothing was sent
 	default:
 		return nil, &inDoubtError{first: events[0].Position, firstID: events[0].ID, cause: err}
 	}

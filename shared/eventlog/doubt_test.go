@@ -13,7 +13,9 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/config-api/config-api/shared/config"
 	"github.com/config-api/config-api/shared/eventlog"
 	"github.com/config-api/config-api/shared/pg"
 	"github.com/config-api/config-api/shared/testkit"
@@ -186,4 +188,30 @@ func readMessage(in *bufio.Reader, startup bool) ([]byte, error) {
 	message := make([]byte, header-4+int(binary.BigEndian.Uint32(head[header-4:])))
 	_, err := io.ReadFull(in, message[copy(message, head):])
 	return message, err
+}
+
+// A server that went away while nothing was under way is not one that may have
+// committed: the answer comes at once, and the next command has a new connection.
+func TestConnectionLostBetweenCommands(t *testing.T) {
+	t.Parallel()
+	pool := testkit.Database(t, eventlog.Schema)
+	mine, err := pgxpool.New(t.Context(), pool.Config().ConnString()+"&pool_max_conns=1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(mine.Close)
+	log := open(t, mine)
+	remembering(t, log)
+	if _, err := pool.Exec(t.Context(), `select pg_terminate_backend(pid, 5000) from pg_stat_activity
+		where datname = current_database() and pid <> pg_backend_pid()`); err != nil {
+		t.Fatal(err)
+	}
+	_, err = log.Append(t.Context(), set("warm", `"again"`))
+	if code := config.CodeOf(err); err != nil && code != config.Unavailable {
+		t.Errorf("the first answer is %v", err)
+	}
+	out := mustAppend(t, log, set("warm", `"once more"`))
+	if events := checkLog(t, log); int64(len(events)) != out.Position || (err == nil) != (len(events) == 8) {
+		t.Errorf("%d events after %v", len(events), err)
+	}
 }

@@ -40,13 +40,20 @@ type clock struct {
 	database, here time.Time
 }
 
+// holds reports whether the clock was read lately, also by the clock on the wall,
+// which goes on while a machine sleeps.
+func (c clock) holds() bool {
+	now := time.Now()
+	return now.Sub(c.here) <= clockHolds && now.Round(0).Sub(c.here.Round(0)).Abs() <= 2*clockHolds
+}
+
 func (c clock) now() time.Time { return c.database.Add(time.Since(c.here)).Truncate(time.Microsecond) }
 
 // guess is the state of what a batch is about, if it can be told without the
 // database: from what is remembered, and streams that are not are taken for new if
 // such have been lately.
 func (r *recent) guess(batch []*pending, enforced bool) (s *batchState, ok bool) {
-	if r.alone < aloneAfter || time.Since(r.clock.here) > clockHolds {
+	if r.alone < aloneAfter || !r.clock.holds() {
 		return nil, false
 	}
 	s = newBatchState(batch, enforced)
