@@ -55,12 +55,14 @@ const (
 	updateHeadSQL = `update eventstore.log_head set position = $1, recorded_at = $2, hash = $3`
 	commitSQL     = `commit`
 
-	// It locks the head, and fails by a division by zero if that is not as it was left.
+	// It locks the head, and if that is not as it was left it fails: by a cast, since SQL
+	// has no other way, and with words for the server's log.
 	moveHeadSQL = `with moved as (
 			update eventstore.log_head set position = $1, recorded_at = $2, hash = $3
 			where position = $4 and hash = $5 and epoch::text = $6 and origin::text = $7 returning position)
-		select 1 / count(*) from moved`
-	divisionByZero = "22012"
+		select case count(*) when 1 then 1
+			else ('not an error: another process has appended, rows moved: ' || count(*))::int end from moved`
+	invalidText = "22P02"
 	// A stream that was taken for new has a version 1 already, or an idempotency key
 	// was used before.
 	uniqueViolation = "23505"
@@ -189,7 +191,7 @@ func (l *Log) tryRemembered(ctx context.Context, conn *pgx.Conn, batch []*pendin
 	switch {
 	case refused == nil:
 		return err == nil, err
-	case refused.Code != divisionByZero && refused.Code != uniqueViolation:
+	case refused.Code != invalidText && refused.Code != uniqueViolation:
 		return false, l.unavailable(refused)
 	}
 	if _, err := conn.Exec(ctx, `rollback`); err != nil {
