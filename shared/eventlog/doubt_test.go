@@ -26,7 +26,7 @@ import (
 func TestCommitInDoubt(t *testing.T) {
 	t.Parallel()
 	direct := testkit.DatabaseURL(t, eventlog.Schema)
-	want := int64(0)
+	want, versions := int64(0), map[string]int64{}
 	for _, test := range []struct {
 		name                  string
 		committed, remembered bool
@@ -46,18 +46,22 @@ func TestCommitInDoubt(t *testing.T) {
 			log := open(t, pool)
 			mustAppend(t, log, set("a", `1`)) // statements are prepared from here on
 			want += 2
+			versions["a"]++
 			name, pipelines := "a", 2 // what is read, then what is written
 			if test.remembered {
-				want += remembering(t, log)
+				warm := remembering(t, log)
+				want += warm
+				versions["warm"] += warm
 				name, pipelines = "warm", 1
 			}
 			cut.arm(pipelines, test.committed)
+			versions[name]++
 			out := mustAppend(t, log, set(name, `"again"`))
 			if !cut.fired() {
 				t.Fatal("the connection was not cut")
 			}
-			if events := checkLog(t, log); int64(len(events)) != want || out.Position != want {
-				t.Errorf("%d events, outcome %+v; want %d events and that position", len(events), out, want)
+			if events := checkLog(t, log); int64(len(events)) != want || out.Position != want || out.Changes[0].Version != versions[name] {
+				t.Errorf("%d events, outcome %+v; want %d events, that position and version %d", len(events), out, want, versions[name])
 			}
 		})
 	}

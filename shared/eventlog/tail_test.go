@@ -49,3 +49,25 @@ func TestNextIsRead(t *testing.T) {
 	mustAppend(t, log, set("d", `5`))
 	same()
 }
+
+// Only who has appended alone for a while knows where the log ends.
+func TestEndsAt(t *testing.T) {
+	t.Parallel()
+	pool := testkit.Database(t, eventlog.Schema)
+	log, other := open(t, pool), open(t, pool)
+	alone := remembering(t, log)
+	if !log.EndsAt(alone) || log.EndsAt(alone-1) || other.EndsAt(alone) {
+		t.Error("the log ends where its only writer has left it")
+	}
+	mustAppend(t, other, set("a", `1`))
+	if out := mustAppend(t, log, set("a", `2`)); log.EndsAt(out.Position) {
+		t.Error("another writes too, and may have gone on")
+	}
+	if end := remembering(t, log) + alone + 2; !log.EndsAt(end) {
+		t.Error("alone again")
+	}
+	log.Forget()
+	if log.EndsAt(2*alone + 2) {
+		t.Error("what was known is forgotten")
+	}
+}
