@@ -19,6 +19,7 @@ import (
 	"github.com/config-api/config-api/shared/config"
 	"github.com/config-api/config-api/shared/eventlog"
 	"github.com/config-api/config-api/shared/feed"
+	"github.com/config-api/config-api/shared/stats"
 	"github.com/config-api/config-api/shared/testkit"
 )
 
@@ -132,6 +133,42 @@ func TestTheFeedIsTheLog(t *testing.T) {
 		},
 	}})
 	client(t, server).wantFeed(t, s)
+}
+
+// What a lone service has appended is published from memory: each append is in the
+// feed before the next, and the log is read only now and then.
+func TestTheRelayDoesNotReadBack(t *testing.T) {
+	t.Parallel()
+	s := start(t, testkit.DatabaseURL(t, eventlog.Schema), testkit.NATS(t).URL)
+	published := func(position int64) {
+		t.Helper()
+		testkit.Eventually(t, func() error {
+			if at := s.relay.Status().Published; at < position {
+				return fmt.Errorf("event %d is not published, %d is", position, at)
+			}
+			return nil
+		})
+	}
+	reads := func() (n uint64) {
+		s.log.Stats().Queries.Each(func(name string, h *stats.Histogram) {
+			if name == "read" {
+				n = h.Read().Count
+			}
+		})
+		return n
+	}
+	for range 5 {
+		published(s.append(t, set(`1`, "a")).Position)
+	}
+	before, began := reads(), time.Now()
+	const appends = 100
+	for range appends {
+		published(s.append(t, set(`1`, "a")).Position)
+	}
+	polls := uint64(time.Since(began) / relayPoll)
+	if n := reads() - before; n > appends/4+polls {
+		t.Errorf("the log was read %d times for %d appends and at most %d polls", n, appends, polls)
+	}
 }
 
 // What happens to the stream while the relay works is mended without anybody's
