@@ -46,11 +46,11 @@ func (r *relay) feed() feed.Figures {
 	return feed.Figures{}
 }
 
-// lag is how many events are not published. Only the one that leads, or has led
-// and does not know of another, can tell.
+// lag is how many events are not published. One that stands by leaves it to the
+// leader; one that can't look, since NATS is away, tells from when it last could.
 func (r *relay) lag() int64 {
 	status := r.Status()
-	if !status.Placed {
+	if !status.Placed || status.StandsBy {
 		return 0
 	}
 	return max(r.log.Stats().Position.Load()-status.Published, 0)

@@ -62,15 +62,18 @@ type relay struct {
 
 type relayStatus struct {
 	Leader    bool
-	Placed    bool         // Published is known, and nobody else leads
+	StandsBy  bool         // another leads
+	Placed    bool         // Published is known
 	Published int64        // the stream's last sequence, as far as known
 	Feed      feed.Figures // while it leads, half a second old
 	Halted    string       // why nothing is published until a person acts
 	Err       error        // of the last try
 }
 
-// errHalted wraps what only a person can mend.
-var errHalted = errors.New("the relay has halted")
+// halted is why nothing can be published until a person acts.
+type halted string
+
+func (h halted) Error() string { return "the relay has halted: " + string(h) }
 
 func (r *relay) Status() relayStatus {
 	r.mu.Lock()
@@ -88,7 +91,7 @@ func (r *relay) update(f func(*relayStatus)) {
 func (r *relay) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		err := r.lead(ctx)
-		r.update(func(s *relayStatus) { s.Leader, s.Placed, s.Err = false, s.Placed && err != nil, err })
+		r.update(func(s *relayStatus) { s.Leader, s.StandsBy, s.Err = false, err == nil, err })
 		if ctx.Err() != nil {
 			return
 		}
@@ -96,7 +99,7 @@ func (r *relay) run(ctx context.Context) {
 			r.errors.Add(1)
 		}
 		switch {
-		case errors.Is(err, errHalted):
+		case errors.As(err, new(halted)):
 			r.logger.Error("relay halted: see \"The log was restored, or the feed was changed\" in docs/operations.md", "error", err)
 			select {
 			case <-time.After(r.haltedPause):
@@ -126,24 +129,39 @@ func pause(ctx context.Context, d time.Duration) {
 }
 
 // lead takes the lock on a connection of its own and publishes until something
-// fails; it returns nil when another relay has the lock.
+// fails. When another relay has the lock it returns nil after a look at the feed,
+// or why that could not be looked at.
 func (r *relay) lead(ctx context.Context) error {
 	conn, err := r.pool.Acquire(ctx)
 	if err != nil {
 		return fmt.Errorf("relay lock: %w", err)
 	}
 	defer conn.Release()
-	if locked, err := pg.TryLock(ctx, conn, relayLock); err != nil || !locked {
-		return err
-	}
-	defer pg.Unlock(context.WithoutCancel(ctx), conn, relayLock)
-	ctx, cancel := feed.WhileConnected(ctx, r.js.Conn())
-	defer cancel()
-	at, log, err := r.findPlace(ctx)
+	leader, err := pg.TryLock(ctx, conn, relayLock)
 	if err != nil {
 		return err
 	}
-	r.update(func(s *relayStatus) { *s = relayStatus{Leader: true, Placed: true, Published: at.Position} })
+	if leader {
+		defer pg.Unlock(context.WithoutCancel(ctx), conn, relayLock)
+	}
+	ctx, cancel := feed.WhileConnected(ctx, r.js.Conn())
+	defer cancel()
+	at, log, err := r.findPlace(ctx)
+	if why := halted(""); errors.As(err, &why) {
+		if !leader {
+			return nil // it is for the leader to say so, or to mend it just now
+		}
+		r.update(func(s *relayStatus) { s.Halted = string(why) })
+	}
+	if err != nil {
+		return err
+	}
+	r.update(func(s *relayStatus) {
+		*s = relayStatus{Leader: leader, StandsBy: !leader, Placed: true, Published: at.Position}
+	})
+	if !leader {
+		return nil
+	}
 	r.logger.Info("relay leads", "position", at.Position)
 	for checked := time.Now(); ctx.Err() == nil; {
 		if time.Since(checked) > r.pause {
@@ -212,9 +230,7 @@ func (r *relay) findPlace(ctx context.Context) (at feed.Tail, log config.LogID, 
 		return feed.Tail{}, log, err
 	}
 	halt := func(format string, args ...any) (feed.Tail, config.LogID, error) {
-		why := fmt.Sprintf(format, args...)
-		r.update(func(s *relayStatus) { s.Halted = why })
-		return feed.Tail{}, log, fmt.Errorf("%w: %s", errHalted, why)
+		return feed.Tail{}, log, halted(fmt.Sprintf(format, args...))
 	}
 	switch {
 	case tail.Position == 0:

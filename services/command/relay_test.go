@@ -233,24 +233,34 @@ func TestTheFeedIsReplaced(t *testing.T) {
 }
 
 // A write needs no NATS: it is accepted while the server is away, and published
-// when it is back.
+// when it is back. Meanwhile the service that accepts it tells how much is not
+// published, also if it is another that led.
 func TestNATSAway(t *testing.T) {
 	t.Parallel()
 	testkit.Long(t)
 	server := testkit.NATS(t)
-	s := start(t, testkit.DatabaseURL(t, eventlog.Schema), server.URL)
+	database := testkit.DatabaseURL(t, eventlog.Schema)
+	s := start(t, database, server.URL)
 	c := client(t, server)
 	s.append(t, set(`1`, "a"))
 	c.wantFeed(t, s)
 	s.wantMetrics(t, `relay_position{service="command"} 1`) // the relay has the server's word for it, too
+	standby := start(t, database, server.URL)
+	standby.wantMetrics(t, `relay_lag_events{service="command"} 0`, `relay_position{service="command"} 1`, `relay_leader{service="command"} 0`)
 	server.Stop()
 	for i := range 3 {
 		s.write(t, "PUT", "/v2/namespaces/ns/configs/a", `{"value":`+strconv.Itoa(i)+`}`)
 	}
 	s.wantMetrics(t, `relay_lag_events{service="command"} 3`, `relay_position{service="command"} 1`, `relay_leader{service="command"} 0`, `nats_connected{service="command"} 0`)
+	for range 2 {
+		standby.write(t, "PUT", "/v2/namespaces/ns/configs/a", `{"value":"by another"}`)
+	}
+	standby.wantMetrics(t, `relay_lag_events{service="command"} 5`, `relay_position{service="command"} 1`, `relay_leader{service="command"} 0`, `nats_connected{service="command"} 0`)
 	server.Restart(t)
 	c.wantFeed(t, s)
-	s.wantMetrics(t, `relay_lag_events{service="command"} 0`, `relay_position{service="command"} 4`, `relay_leader{service="command"} 1`, `nats_connected{service="command"} 1`)
+	for _, s := range []system{s, standby} {
+		s.wantMetrics(t, `relay_lag_events{service="command"} 0`, `relay_position{service="command"} 6`, `nats_connected{service="command"} 1`)
+	}
 }
 
 // wantMetrics waits until the metrics have the lines.
@@ -366,7 +376,7 @@ func TestTheRelayHalts(t *testing.T) {
 				t.Fatalf("the spoiled feed ends with %+v, %v", spoiled, err)
 			}
 
-			s := start(t, database, server.URL)
+			s, standby := start(t, database, server.URL), start(t, database, server.URL)
 			halted := func() error {
 				if _, err := feed.RequestHead(t.Context(), c.nc); err == nil || !strings.Contains(err.Error(), test.why) {
 					return fmt.Errorf("the head is answered with error %w, want why the relay has halted: %s", err, test.why)
@@ -374,13 +384,15 @@ func TestTheRelayHalts(t *testing.T) {
 				return nil
 			}
 			testkit.Eventually(t, halted)
+			for _, s := range []system{s, standby} {
+				s.wantMetrics(t, `relay_halted{service="command"} 1`, `relay_leader{service="command"} 0`)
+			}
 			if test.epoch != epoch || spoiled.Position <= int64(len(log)) {
 				s.write(t, "PUT", "/v2/namespaces/ns/configs/a", `{"value":"accepted all the same"}`)
 			}
 			if err := halted(); err != nil {
 				t.Error(err)
 			}
-			s.wantMetrics(t, `relay_halted{service="command"} 1`, `relay_leader{service="command"} 0`)
 			if tail, err := feed.ReadTail(t.Context(), c.js); err != nil || tail != spoiled {
 				t.Errorf("the feed ends with %+v, %v; it was %+v", tail, err, spoiled)
 			}
@@ -396,6 +408,10 @@ func TestTheRelayHalts(t *testing.T) {
 				}
 				return err
 			})
+			for _, s := range []system{s, standby} { // whichever leads
+				s.wantMetrics(t, `relay_halted{service="command"} 0`)
+			}
+			standby.Stop()
 			s.Stop()
 		})
 	}
