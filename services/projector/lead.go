@@ -32,12 +32,23 @@ func (h *haltedError) Error() string { return h.why }
 // haltedPause is how often it is looked whether a person has mended what halted.
 const haltedPause = 10 * time.Second
 
-// lead runs work whenever this process has the lock, until ctx ends. work ends
-// when its context does, which is also when the lock is lost. What has halted
-// looks at once when again says so.
-func lead(ctx context.Context, pool *pgxpool.Pool, lock int64, logger *slog.Logger, again <-chan struct{}, work func(context.Context) error) {
+// worker is what of several processes one does.
+type worker struct {
+	lock int64
+	// run works until its context ends, which is also when the lock is lost.
+	run func(context.Context) error
+	// standBy is called again and again while another process has the lock.
+	standBy func(context.Context) error
+	// again has what has halted look at once whether that is mended; it may be nil.
+	again <-chan struct{}
+}
+
+func standBy(context.Context) error { return nil }
+
+// lead works whenever this process has the lock, until ctx ends.
+func lead(ctx context.Context, pool *pgxpool.Pool, logger *slog.Logger, w worker) {
 	for ctx.Err() == nil {
-		err := leadOnce(ctx, pool, lock, work)
+		err := leadOnce(ctx, pool, w)
 		var halted *haltedError
 		switch {
 		case ctx.Err() != nil:
@@ -46,7 +57,7 @@ func lead(ctx context.Context, pool *pgxpool.Pool, lock int64, logger *slog.Logg
 			logger.Error("halted: see docs/operations.md", "error", err)
 			select {
 			case <-time.After(haltedPause):
-			case <-again:
+			case <-w.again:
 				continue
 			case <-ctx.Done():
 			}
@@ -64,20 +75,24 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-func leadOnce(ctx context.Context, pool *pgxpool.Pool, lock int64, work func(context.Context) error) error {
+func leadOnce(ctx context.Context, pool *pgxpool.Pool, w worker) error {
 	conn, err := pool.Acquire(ctx)
 	if err != nil {
 		return fmt.Errorf("lock: %w", err)
 	}
 	defer conn.Release()
-	if locked, err := pg.TryLock(ctx, conn, lock); err != nil || !locked {
+	locked, err := pg.TryLock(ctx, conn, w.lock)
+	if err != nil {
 		return err
 	}
-	defer pg.Unlock(context.WithoutCancel(ctx), conn, lock)
+	if !locked {
+		return w.standBy(ctx)
+	}
+	defer pg.Unlock(context.WithoutCancel(ctx), conn, w.lock)
 	working, cancel := context.WithCancel(ctx)
 	defer cancel()
 	worked := make(chan error, 1)
-	go func() { worked <- work(working) }()
+	go func() { worked <- w.run(working) }()
 	for {
 		select {
 		case err := <-worked:

@@ -54,18 +54,24 @@ type figures struct {
 	resets   atomic.Int64
 	parked   atomic.Int64 // names, as the leader knows them
 
-	figuring sync.Mutex
-	position int64     // the checkpoint
-	recorded time.Time // of the event there
-	feed     int64     // the feed's end
-	oldest   time.Time // of what has come and is not applied, if that is known
+	figuring   sync.Mutex
+	checkpoint readmodel.Checkpoint
+	feed       int64     // the feed's end
+	oldest     time.Time // of what has come and is not applied, if that is known
 }
 
 // at says where the checkpoint is.
 func (f *figures) at(checkpoint readmodel.Checkpoint) {
 	f.figuring.Lock()
 	defer f.figuring.Unlock()
-	f.position, f.recorded, f.oldest = checkpoint.Position, checkpoint.RecordedAt, time.Time{}
+	f.checkpoint, f.oldest = checkpoint, time.Time{}
+}
+
+// isAt reports whether the checkpoint is where it was.
+func (f *figures) isAt(checkpoint readmodel.Checkpoint) bool {
+	f.figuring.Lock()
+	defer f.figuring.Unlock()
+	return f.checkpoint.Generation == checkpoint.Generation && f.checkpoint.Token() == checkpoint.Token()
 }
 
 // feedEnds says where the feed does.
@@ -84,7 +90,7 @@ func (f *figures) arrived(messages []feed.Message) {
 	f.figuring.Lock()
 	defer f.figuring.Unlock()
 	f.feed = max(f.feed, last.Position+last.Left())
-	if f.oldest.IsZero() && first.Position == f.position+1 {
+	if f.oldest.IsZero() && first.Position == f.checkpoint.Position+1 {
 		f.oldest = first.RecordedAt
 	}
 }
@@ -98,13 +104,14 @@ type progress struct {
 func (f *figures) progress(now time.Time) progress {
 	f.figuring.Lock()
 	defer f.figuring.Unlock()
-	p := progress{position: f.position, feed: max(f.feed, f.position)}
+	position := f.checkpoint.Position
+	p := progress{position: position, feed: max(f.feed, position)}
 	if p.lag = p.feed - p.position; p.lag == 0 {
 		return p
 	}
 	since := f.oldest
 	if since.IsZero() { // it was recorded later than the last one that is applied
-		since = f.recorded
+		since = f.checkpoint.RecordedAt
 	}
 	if !since.IsZero() {
 		p.behind = max(now.Sub(since), 0)

@@ -93,6 +93,19 @@ func (p *projector) run(ctx context.Context) error {
 	return err
 }
 
+// standBy is called while another projects: how far behind that is, it tells itself,
+// and when it gets on, what has halted here is mended.
+func (p *projector) standBy(ctx context.Context) error {
+	checkpoint, err := p.store.Checkpoint(ctx)
+	if err != nil || p.Status().Halted != "" && p.isAt(checkpoint) {
+		return err
+	}
+	p.at(checkpoint)
+	p.feedEnds(checkpoint.Position)
+	p.update(func(s *status) { s.Halted = "" })
+	return nil
+}
+
 // flip has it look at once which generation is read.
 func (p *projector) flip() {
 	select {

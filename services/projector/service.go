@@ -83,9 +83,13 @@ func New(ctx context.Context, o Options, logger *slog.Logger) (*Service, error) 
 // projectors one works; the others stand by.
 func (s *Service) Run(ctx context.Context) error {
 	var working sync.WaitGroup
-	working.Go(func() { lead(ctx, s.pool, projectorLock, s.logger, s.projector.flips, s.projector.run) })
-	working.Go(func() { lead(ctx, s.pool, changelogLock, s.logger, nil, s.changelog.run) })
-	working.Go(func() { lead(ctx, s.pool, rebuildLock, s.logger, nil, s.rebuilder.run) })
+	for _, w := range []worker{
+		{lock: projectorLock, run: s.projector.run, standBy: s.projector.standBy, again: s.projector.flips},
+		{lock: changelogLock, run: s.changelog.run, standBy: standBy},
+		{lock: rebuildLock, run: s.rebuilder.run, standBy: standBy},
+	} {
+		working.Go(func() { lead(ctx, s.pool, s.logger, w) })
+	}
 	working.Wait()
 	s.tracer.Close(ctx)
 	s.nc.Close()
