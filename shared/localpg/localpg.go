@@ -41,8 +41,9 @@ type Options struct {
 	// the orphan of a killed run, and is stopped.
 	Dir string
 	// Durable is for data that matters. Without it the server never waits for
-	// the disk, and a crash of the machine can lose or break everything; and it
-	// is sent passwords as they are: hashing them takes longer than to connect.
+	// the disk, and a crash of the machine can lose or break everything; and who
+	// can open the socket, which is this account, needs no password: to hash one
+	// takes as long as a short test.
 	Durable bool
 	// BinDirs are searched for the binaries in this order; nil means PATH and
 	// the usual places of this system.
@@ -179,7 +180,7 @@ func (s *Server) initCluster(ctx context.Context, bin binaries, account *syscall
 	if durable {
 		args = append(args, "--auth=scram-sha-256", "--data-checksums")
 	} else {
-		args = append(args, "--auth=password", "--no-sync")
+		args = append(args, "--auth-local=trust", "--auth-host=password", "--no-sync")
 	}
 	if out, err := s.command(ctx, bin, "initdb", account, args...).CombinedOutput(); err != nil {
 		return fmt.Errorf("initdb: %w: %s", err, strings.TrimSpace(string(out)))

@@ -109,6 +109,7 @@ func (s *Server) launch(bin binaries, account *syscall.Credential, durable bool)
 	}
 	if !durable {
 		settings["fsync"], settings["synchronous_commit"], settings["full_page_writes"] = "off", "off", "off"
+		settings["unix_socket_permissions"] = "0700"
 	}
 	args := []string{"-D", s.dataDir()}
 	for name, value := range settings {
