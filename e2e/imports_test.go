@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/config-api/config-api/shared/testkit"
 )
 
 const root = "github.com/config-api/config-api/"
@@ -122,6 +124,7 @@ type goPackage struct {
 
 func TestImportRules(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	packages := map[string]goPackage{}
 	for _, p := range goList(t) {
 		packages[p.ImportPath] = p
@@ -152,6 +155,7 @@ func TestImportRules(t *testing.T) {
 // for ever.
 func TestImportRulesAreAboutSomething(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	packages := goList(t)
 	for _, r := range rules {
 		for _, pattern := range slices.Concat(r.who, r.except, r.never, r.only) {
@@ -221,6 +225,7 @@ var known = []string{
 
 func TestNoFileNamesAMachinePath(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	cmd := exec.CommandContext(t.Context(), "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
 	cmd.Dir = ".."
 	out, err := cmd.Output()

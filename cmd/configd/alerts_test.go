@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/config-api/config-api/shared/testkit"
 )
 
 // rule is an alert of deploy/prometheus/rules.yml, or a recorded metric.
@@ -145,6 +147,7 @@ func (s series) hold(t *testing.T, query string) {
 // fires: whoever renames a metric finds out here.
 func TestAlertsAndDashboardAskForWhatThereIs(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	s := startSystem(t)
 	there := series{}
 	there.read(s.ask(t, "/metrics", ""))

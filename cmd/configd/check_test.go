@@ -50,6 +50,7 @@ func wantFaults(t *testing.T, report *check.Report, want ...string) {
 
 func TestCheckHolds(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	s := startSystem(t)
 	c := newClient(t, s.url)
 	empty, err := check.Run(t.Context(), c, check.Options{})

@@ -21,6 +21,7 @@ import (
 // a namespace that is named like it.
 func TestConfigctl(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	s := startSystem(t)
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/configctl/shared", Cmds: scriptCommands, RequireExplicitExec: true, RequireUniqueNames: true,

@@ -80,6 +80,7 @@ func (s *system) after(t *testing.T, want map[string]float64) map[string]float64
 // What was done is what the metrics of the three services say.
 func TestMetricsSayWhatHappened(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	s := startSystem(t)
 	ns := newClient(t, s.url).Namespace("counted")
 	ctx, stop := context.WithCancel(t.Context())
@@ -203,6 +204,7 @@ var (
 // Prometheus wants them.
 func TestMetricsAreDocumented(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	s := startSystem(t)
 	must[client.Written](t)(newClient(t, s.url).Namespace("a").Set(t.Context(), "a", 1))
 	s.ask(t, "/v2/namespaces/a/configs/a/history?consistency=strong", "")

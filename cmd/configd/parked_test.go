@@ -44,12 +44,24 @@ func wantParked(t *testing.T, s *system, want ...string) {
 // had been.
 func TestAParkedName(t *testing.T) {
 	t.Parallel()
+	wantNameParked(t, 9)
+}
+
+func TestAParkedNameInSnapshots(t *testing.T) {
+	t.Parallel()
+	testkit.Long(t)
+	wantNameParked(t, 999)
+}
+
+// wantNameParked parks a name beside so many others.
+func wantNameParked(t *testing.T, others int) {
+	t.Helper()
 	s := startSystem(t)
 	patient := client.WithAttempts(15) // about as Eventually: it writes much beside other tests
 	api, c := contract.New(s.url), newClient(t, s.url, patient)
 	ns := c.Namespace("default")
-	var many []client.Change // so that there are snapshots
-	for i := range 999 {
+	var many []client.Change
+	for i := range others {
 		many = append(many, client.Set(fmt.Sprint("n", i), i))
 	}
 	written := func(name string, value any) int64 {

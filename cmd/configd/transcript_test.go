@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/config-api/config-api/cmd/configctl/commands"
+	"github.com/config-api/config-api/shared/testkit"
 )
 
 var update = flag.Bool("update", false, "write what the commands in the README print into it")
@@ -22,6 +23,7 @@ const (
 // What the README shows of configctl is what it prints.
 func TestTranscript(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	const readme = "../../README.md"
 	text, err := os.ReadFile(readme)
 	mustBe(t, err)

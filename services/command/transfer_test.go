@@ -33,6 +33,7 @@ func exportLines(t *testing.T, s system) []string {
 
 func TestImportIsTheSameLog(t *testing.T) {
 	t.Parallel()
+	testkit.Long(t)
 	from := start(t, testkit.DatabaseURL(t, eventlog.Schema), noNATS)
 	lines := exportLines(t, from)
 	server := testkit.NATS(t)
