@@ -105,54 +105,69 @@ const (
 	etcdSetSize = 125    // the most operations in a transaction are 128
 )
 
-// pasts reads what was: with a short and a long log behind it.
+// pasts reads what was, of a short log and of a long one in turns: what the machine
+// does in the minutes after a million writes is then the same for both.
 func pasts(ctx context.Context, b *bench) error {
-	s, err := b.system()
-	if err != nil {
-		return err
-	}
-	peer, address, err := b.peer("etcd")
-	if err != nil {
-		return err
-	}
 	defer b.stop()
-	e, err := openEtcd(address)
-	if err != nil {
-		return err
-	}
-	o := openOurs(s.url, "past-0")
 	name := b.table("A name as of a moment", "events in the log", "reads/s", us)
-	name.about = "One of 1000 names of a namespace as it was at a random moment of the whole log, 16 clients. etcd reads an old revision, as long as nobody compacts it. Postgres has vacuumed its tables and written them to the disk before, as it does by itself in the minutes after a load."
+	name.about = "One of 1000 names of a namespace as it was at a random moment of the whole log, 16 clients; the short log and the long one in turns. etcd reads an old revision, as long as nobody compacts it. Postgres has vacuumed its tables and written them to the disk before, as it does by itself in the minutes after a load."
 	all := b.table("A namespace of 1000 names as of a moment", "events in the log", "reads/s", us)
 	all.about = "All names with their values as they were at a random moment, 4 clients."
 	size := b.table("What it takes", "events in the log", "bytes an event", etcdName)
 	size.about = "Memory and disk divided by the events: of configd with its Postgres, and of etcd. We keep each event three times: in the log, in the feed and in the read tables."
-	written := 0
+	var logs []history
 	for _, events := range []int{short, b.large} {
-		began := time.Now()
-		if err := fillPast(ctx, o, e, written, events); err != nil {
+		h, err := b.history(ctx, events)
+		if err != nil {
 			return err
 		}
-		if err := vacuum(ctx, filepath.Join(s.dir, "postgres")); err != nil {
+		if err := weigh(size, h.column, events, map[string]*process{us: h.system.process, etcdName: h.peer}); err != nil {
 			return err
 		}
-		written = events
-		column := human(float64(events))
-		fmt.Fprintf(os.Stderr, "  %s events after %v\n", column, time.Since(began).Round(time.Second))
-		for range b.rounds {
-			if err := readPast(ctx, b, o, e, column, name, all); err != nil {
+		logs = append(logs, h)
+	}
+	for range b.rounds {
+		for _, h := range logs {
+			if err := readPast(ctx, b, h.ours, h.etcd, h.column, name, all); err != nil {
 				return err
 			}
-		}
-		if err := weigh(size, column, events, map[string]*process{us: s.process, etcdName: peer}); err != nil {
-			return err
 		}
 	}
 	for _, t := range []*table{name, all} {
 		t.notes = append(t.notes, fmt.Sprintf("From the short log to the long one ours takes %.2f times as long, etcd %.2f.",
 			longer(t, us), longer(t, etcdName)))
 	}
-	return rebuild(ctx, b, o)
+	return rebuild(ctx, b, logs[1].ours)
+}
+
+// history is a system, and etcd, with so many events.
+type history struct {
+	column string
+	system *system
+	ours   *ours
+	peer   *process
+	etcd   *etcdStore
+}
+
+func (b *bench) history(ctx context.Context, events int) (h history, err error) {
+	h.column = human(float64(events))
+	if h.system, err = b.system(); err != nil {
+		return h, err
+	}
+	var address string
+	if h.peer, address, err = b.peer("etcd"); err != nil {
+		return h, err
+	}
+	if h.etcd, err = openEtcd(address); err != nil {
+		return h, err
+	}
+	h.ours = openOurs(h.system.url, "past-0")
+	began := time.Now()
+	if err := fillPast(ctx, h.ours, h.etcd, events); err != nil {
+		return h, err
+	}
+	fmt.Fprintf(os.Stderr, "  %s events after %v\n", h.column, time.Since(began).Round(time.Second))
+	return h, vacuum(ctx, filepath.Join(h.system.dir, "postgres"))
 }
 
 // vacuum does at once what Postgres would otherwise do while the reads are measured.
@@ -184,10 +199,10 @@ func longer(t *table, system string) float64 {
 	return median(t.figures[[2]string{system, t.names[0]}]) / median(t.figures[[2]string{system, t.names[1]}])
 }
 
-// fillPast writes events from one number to another: round after round of 1000
-// names, in 20 namespaces of ours when there are enough.
-func fillPast(ctx context.Context, o *ours, e *etcdStore, from, to int) error {
-	for at := from; at < to; at += setSize {
+// fillPast writes so many events: round after round of 1000 names, in ten
+// namespaces when there are enough.
+func fillPast(ctx context.Context, o *ours, e *etcdStore, events int) error {
+	for at := 0; at < events; at += setSize {
 		names := make([]string, setSize)
 		for i := range names {
 			names[i] = key((at + i) % pastNames)
