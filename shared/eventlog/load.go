@@ -17,8 +17,12 @@ import (
 // second one.
 func (l *Log) load(ctx context.Context, conn *pgx.Conn, batch []*pending, doubt *inDoubtError) (*batchState, bool, error) {
 	s := newBatchState(batch, l.check != nil)
-	streams, knownStreams := split(s.streams, l.recent.states)
-	namespaces, knownNamespaces := split(s.namespaces, l.recent.schemas)
+	streams, knownStreams := s.streams, []streamKey(nil)
+	namespaces, knownNamespaces := s.namespaces, []string(nil)
+	if l.recent.alone >= aloneAfter {
+		streams, knownStreams = split(s.streams, l.recent.states)
+		namespaces, knownNamespaces = split(s.namespaces, l.recent.schemas)
+	}
 	committed := false
 	var pipeline pgx.Batch
 	pipeline.Queue(beginSQL)

@@ -13,7 +13,7 @@ const (
 	// recentStreams is the most streams.
 	recentStreams = 100_000
 	// aloneAfter is after how many batches without another writer between them
-	// it is worth while to remember: else every batch would be read twice. After as
+	// what is remembered is counted on: else every batch would be read twice. After as
 	// many without an old stream one that is not remembered is taken for new.
 	aloneAfter = 3
 	// clockHolds is for how long the database's clock, once read, is counted on
@@ -98,9 +98,6 @@ func (s *batchState) recall(r *recent, streams []streamKey, namespaces []string)
 // keep remembers what a batch has left behind when it was committed.
 func (r *recent) keep(s *batchState) {
 	r.head = s.head
-	if r.alone < aloneAfter {
-		return
-	}
 	if r.states == nil {
 		r.states, r.schemas = map[streamKey]config.State{}, map[string][]config.Schema{}
 	}

@@ -59,6 +59,25 @@ func TestALoneWriterRemembers(t *testing.T) {
 	checkLog(t, log)
 }
 
+// What it wrote before it knew that it is alone is remembered as well: of many names
+// each batch would else have one that must be read.
+func TestALoneWritersFirstNames(t *testing.T) {
+	t.Parallel()
+	log := open(t, testkit.Database(t, eventlog.Schema))
+	eachOnce := func() {
+		for i := range 10 {
+			mustAppend(t, log, set(fmt.Sprint("n", i), `1`))
+		}
+	}
+	eachOnce()
+	before := loads(log)
+	eachOnce()
+	if n := loads(log) - before; n > 1 { // for the clock
+		t.Errorf("the present state was read %d times", n)
+	}
+	checkLog(t, log)
+}
+
 // Names that another process had written before this one began look new to it, until
 // the database says that they are not.
 func TestANameFromBefore(t *testing.T) {
