@@ -24,6 +24,7 @@ const (
 	kvName   = "NATS KV"
 	pgName   = "plain Postgres"
 	constant = "constant handler"
+	bareName = "bare pipeline"
 )
 
 // all starts every system. They stay idle while another is measured.
@@ -41,6 +42,14 @@ func (b *bench) all(ctx context.Context) (contestants, *system, error) {
 		return nil, nil, err
 	}
 	_, constantURL, err := b.peer("constant")
+	if err != nil {
+		return nil, nil, err
+	}
+	_, bareAddresses, err := b.peer("bare")
+	if err != nil {
+		return nil, nil, err
+	}
+	bare, err := openBare(bareAddresses)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -63,7 +72,7 @@ func (b *bench) all(ctx context.Context) (contestants, *system, error) {
 	linearizable := *e
 	linearizable.linearizable = true
 	return contestants{
-		us: openOurs(s.url, "bench"), etcdRead: e, etcdName: &linearizable, kvName: kv, pgName: pg, constant: openOurs(constantURL, "bench"),
+		us: openOurs(s.url, "bench"), etcdRead: e, etcdName: &linearizable, kvName: kv, pgName: pg, constant: openOurs(constantURL, "bench"), bareName: bare,
 	}, s, nil
 }
 
@@ -91,12 +100,17 @@ func puts(ctx context.Context, b *bench) error {
 	}
 	defer b.stop()
 	t := b.table("PUT", "clients", "writes/s", us)
-	t.about = "Each client writes one of 50,000 names, and the next when the answer is there. Ours is `PUT /v2/…` with the projector, the feed and the query service at work behind it."
-	return b.compare(ctx, t, c, []string{us, etcdName, kvName, pgName}, func(s store) func(context.Context, int, *rand.Rand) error {
+	t.about = "Each client writes one of 50,000 names, and the next when the answer is there. Ours is `PUT /v2/…` with the projector, the feed and the query service at work behind it. The bare pipeline is the same way with nothing in it: HTTP, a transaction of what waits into the log's table, a message, two tables; no write is decided, checked, hashed, encoded, kept in memory or recovered. It is what this architecture can do here at most."
+	err = b.compare(ctx, t, c, []string{us, bareName, etcdName, kvName, pgName}, func(s store) func(context.Context, int, *rand.Rand) error {
 		return func(ctx context.Context, client int, random *rand.Rand) error {
 			return s.put(ctx, client, key(random.IntN(keys)), value)
 		}
 	})
+	for _, clients := range t.names {
+		at := func(system string) float64 { return median(t.figures[[2]string{system, clients}]) }
+		t.notes = append(t.notes, fmt.Sprintf("The bare pipeline, %s clients: %.2f of etcd, %.2f of NATS KV.", clients, at(bareName)/at(etcdName), at(bareName)/at(kvName)))
+	}
+	return err
 }
 
 func gets(ctx context.Context, b *bench) error {
@@ -107,7 +121,7 @@ func gets(ctx context.Context, b *bench) error {
 	defer b.stop()
 	const names = 1000
 	for name, s := range c {
-		if name == constant || name == etcdRead {
+		if name == constant || name == etcdRead || name == bareName {
 			continue
 		}
 		if err := fill(ctx, s, names, key); err != nil {
@@ -183,7 +197,7 @@ func latencies(ctx context.Context, b *bench) error {
 	t := b.table("From PUT to the watcher", "quantile", "ms", etcdName)
 	t.about = fmt.Sprintf("%d writes a second, evenly spread; from the beginning of the request to the watcher's call. Ours is seen by a subscriber of NATS and by a watch over HTTP (server-sent events).", latencyRate)
 	for round := range b.rounds {
-		for _, name := range []string{viaNATS, viaSSE, etcdName, kvName} {
+		for _, name := range []string{viaNATS, viaSSE, bareName, etcdName, kvName} {
 			all, err := latency(ctx, c[name], 5*b.span, round)
 			if err != nil {
 				return fmt.Errorf("%s: %w", name, err)

@@ -20,7 +20,7 @@ import (
 // its standard input ends, as it does when whoever started it is gone.
 func serve(ctx context.Context, what, dir string) error {
 	start, ok := map[string]func(string) (string, func(), error){
-		"etcd": serveEtcd, "nats": serveNATS, "constant": serveConstant,
+		"etcd": serveEtcd, "nats": serveNATS, "constant": serveConstant, "bare": serveBare,
 	}[what]
 	if !ok {
 		return fmt.Errorf("there is no peer %s", what)
