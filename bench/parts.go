@@ -100,7 +100,7 @@ func puts(ctx context.Context, b *bench) error {
 	}
 	defer b.stop()
 	t := b.table("PUT", "clients", "writes/s", us)
-	t.about = "Each client writes one of 50,000 names, and the next when the answer is there. Ours is `PUT /v2/…` with the projector, the feed and the query service at work behind it. The bare pipeline is the same way with nothing in it: HTTP, a transaction of what waits into the log's table, a message, two tables; no write is decided, checked, hashed, encoded, kept in memory or recovered. It is what this architecture can do here at most."
+	t.about = "Each client writes one of 50,000 names, and the next when the answer is there. Ours is `PUT /v2/…` with the projector, the feed and the query service at work behind it. The bare pipeline is the same way with nothing in it: HTTP, a transaction of what waits into the log's table, a message, two tables; no write is decided, checked, hashed, encoded, kept in memory or recovered. It is about what this architecture can do here at most."
 	err = b.compare(ctx, t, c, []string{us, bareName, etcdName, kvName, pgName}, func(s store) func(context.Context, int, *rand.Rand) error {
 		return func(ctx context.Context, client int, random *rand.Rand) error {
 			return s.put(ctx, client, key(random.IntN(keys)), value)

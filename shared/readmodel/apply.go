@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/config-api/config-api/shared/config"
 	"github.com/config-api/config-api/shared/failpoint"
@@ -149,9 +151,12 @@ func latestOf(entries []Entry) []Row {
 	return rows
 }
 
+// Arrays are taken apart in the list of what is selected, where each row goes on as it
+// comes; in from, all rows would be collected first.
 const upsertCurrentSQL = `insert into $current
 	(namespace, name, value, version, position, deleted, updated_at, updated_by, reason, correlation_id)
-	select * from unnest($1::text[], $2::text[], $3::bytea[], $4::bigint[], $5::bigint[], $6::boolean[], $7::timestamptz[], $8::text[], $9::text[], $10::text[])
+	select unnest($1::text[]), unnest($2::text[]), unnest($3::bytea[]), unnest($4::bigint[]), unnest($5::bigint[]), unnest($6::boolean[]),
+	 unnest($7::timestamptz[]), unnest($8::text[]), unnest($9::text[]), unnest($10::text[])
 	on conflict (namespace, name) do update set
 		value = excluded.value, version = excluded.version, position = excluded.position, deleted = excluded.deleted,
 		updated_at = excluded.updated_at, updated_by = excluded.updated_by, reason = excluded.reason,
@@ -160,17 +165,18 @@ const upsertCurrentSQL = `insert into $current
 const insertHistorySQL = `insert into $history
 	(namespace, name, value, version, position, deleted, recorded_at, actor, reason, correlation_id,
 	 type, old_value, commit_position, request_id, event_id, command_id)
-	select * from unnest($1::text[], $2::text[], $3::bytea[], $4::bigint[], $5::bigint[], $6::boolean[], $7::timestamptz[], $8::text[], $9::text[], $10::text[],
-	 $11::text[], $12::bytea[], $13::bigint[], $14::text[], $15::text[]::uuid[], $16::text[]::uuid[])`
+	select unnest($1::text[]), unnest($2::text[]), unnest($3::bytea[]), unnest($4::bigint[]), unnest($5::bigint[]), unnest($6::boolean[]),
+	 unnest($7::timestamptz[]), unnest($8::text[]), unnest($9::text[]), unnest($10::text[]),
+	 unnest($11::text[]), unnest($12::bytea[]), unnest($13::bigint[]), unnest($14::text[]), unnest($15::uuid[]), unnest($16::uuid[])`
 
 func currentArrays(rows []Row) []any {
 	n := len(rows)
 	var (
 		namespaces, names, actors, reasons, correlations = make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n)
-		values                                           = make([][]byte, n)
+		values                                           = make(pgtype.FlatArray[[]byte], n)
 		versions, positions                              = make([]int64, n), make([]int64, n)
-		deleted                                          = make([]bool, n)
-		times                                            = make([]time.Time, n)
+		deleted                                          = make(pgtype.FlatArray[bool], n)
+		times                                            = make(pgtype.FlatArray[time.Time], n)
 	)
 	for i := range rows {
 		r := &rows[i]
@@ -183,15 +189,22 @@ func currentArrays(rows []Row) []any {
 func historyArrays(entries []Entry) []any {
 	n := len(entries)
 	var (
-		rows                                  = make([]Row, n)
-		types, requests, eventIDs, commandIDs = make([]string, n), make([]string, n), make([]string, n), make([]string, n)
-		old                                   = make([][]byte, n)
-		commits                               = make([]int64, n)
+		rows                 = make([]Row, n)
+		types, requests      = make([]string, n), make([]string, n)
+		old                  = make(pgtype.FlatArray[[]byte], n)
+		commits              = make([]int64, n)
+		eventIDs, commandIDs = make(pgtype.FlatArray[pgtype.UUID], n), make(pgtype.FlatArray[pgtype.UUID], n)
 	)
 	for i := range entries {
 		e := &entries[i]
 		rows[i], types[i], old[i], commits[i] = e.Row, string(e.Type), e.OldValue, e.Commit
-		requests[i], eventIDs[i], commandIDs[i] = e.RequestID, e.EventID, e.CommandID
+		requests[i], eventIDs[i], commandIDs[i] = e.RequestID, idOf(e.EventID), idOf(e.CommandID)
 	}
 	return append(currentArrays(rows), types, old, commits, requests, eventIDs, commandIDs)
+}
+
+// idOf is null, which Postgres refuses, when the text is no UUID.
+func idOf(text string) pgtype.UUID {
+	id, err := uuid.Parse(text)
+	return pgtype.UUID{Bytes: id, Valid: err == nil}
 }
