@@ -195,7 +195,7 @@ func latencies(ctx context.Context, b *bench) error {
 	subscriber.natsURL = s.nats
 	c[viaSSE], c[viaNATS] = sse, subscriber
 	t := b.table("From PUT to the watcher", "quantile", "ms", etcdName)
-	t.about = fmt.Sprintf("%d writes a second, evenly spread; from the beginning of the request to the watcher's call. Ours is seen by a subscriber of NATS and by a watch over HTTP (server-sent events).", latencyRate)
+	t.about = fmt.Sprintf("%d writes a second, evenly spread; from the beginning of the request to the watcher's call, but for the first half second. Ours is seen by a subscriber of NATS and by a watch over HTTP (server-sent events).", latencyRate)
 	for round := range b.rounds {
 		for _, name := range []string{viaNATS, viaSSE, bareName, etcdName, kvName} {
 			all, err := latency(ctx, c[name], 5*b.span, round)
@@ -216,7 +216,7 @@ func latencies(ctx context.Context, b *bench) error {
 func latency(ctx context.Context, s store, span time.Duration, round int) ([]time.Duration, error) {
 	watching, cancel := context.WithCancel(ctx)
 	defer cancel()
-	n := int(span.Seconds() * latencyRate)
+	n := int((warmUp + span).Seconds() * latencyRate)
 	began, took := make([]time.Time, n), make([]time.Duration, n)
 	var mu sync.Mutex
 	index := map[string]int{}
@@ -240,7 +240,7 @@ func latency(ctx context.Context, s store, span time.Duration, round int) ([]tim
 	case err := <-ended:
 		return nil, errors.Join(errStopped, err)
 	}
-	err := paced(ctx, latencyRate, span, func(ctx context.Context, i int) error {
+	err := paced(ctx, latencyRate, warmUp+span, func(ctx context.Context, i int) error {
 		name := key((round+1)*1_000_000 + i)
 		mu.Lock()
 		index[name], began[i] = i, time.Now()
@@ -256,5 +256,5 @@ func latency(ctx context.Context, s store, span time.Duration, round int) ([]tim
 		return nil, fmt.Errorf("%d of %d changes were never seen: %w", left, n, errStopped)
 	}
 	cancel()
-	return took, <-ended
+	return took[int(warmUp.Seconds()*latencyRate):], <-ended
 }

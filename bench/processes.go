@@ -199,6 +199,9 @@ func resident(p *process) (int64, error) {
 	for all := []int{p.cmd.Process.Pid}; len(all) > 0; all = all[1:] {
 		all = append(all, children[all[0]]...)
 		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", all[0]))
+		if err != nil && all[0] != p.cmd.Process.Pid {
+			continue // it has ended
+		}
 		if err != nil {
 			return 0, fmt.Errorf("memory of a process is read on Linux only: %w", err)
 		}
