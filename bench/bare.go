@@ -33,8 +33,9 @@ import (
 func serveBare(dir string) (string, func(), error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	b := &bare{writes: make(chan *bareWrite, 1024), stored: make(chan []string, 1024)}
-	stops := []func(){cancel}
+	var stops []func()
 	stop := func() {
+		cancel()
 		for _, f := range slices.Backward(stops) {
 			f()
 		}
@@ -193,13 +194,8 @@ func gather[T any](ctx context.Context, from <-chan T, most int) ([]T, error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	for len(all) < most {
-		select {
-		case one := <-from:
-			all = append(all, one)
-		default:
-			return all, nil
-		}
+	for len(all) < most && len(from) > 0 { // nobody else takes
+		all = append(all, <-from)
 	}
 	return all, nil
 }
@@ -251,7 +247,6 @@ func (b *bare) publishBatch(ctx context.Context, names []string, message []byte)
 func (b *bare) apply(ctx context.Context, messages jetstream.MessagesContext) error {
 	came := make(chan jetstream.Msg, 10_000)
 	go func() {
-		defer close(came)
 		for {
 			message, err := messages.Next()
 			if err != nil {
@@ -264,11 +259,8 @@ func (b *bare) apply(ctx context.Context, messages jetstream.MessagesContext) er
 	for {
 		began := time.Now()
 		batch, err := gather(ctx, came, cap(came))
-		switch {
-		case err != nil:
+		if err != nil {
 			return err
-		case batch[0] == nil:
-			return errStopped
 		}
 		var names, values, present, presentValues []string
 		var positions, presentPositions []int64
