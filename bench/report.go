@@ -19,10 +19,14 @@ type table struct {
 }
 
 func (b *bench) table(title, columns, unit, base string) *table {
-	t := &table{title: title, columns: columns, unit: unit, base: base, figures: map[[2]string][]float64{}}
+	t := newTable()
+	t.title, t.columns, t.unit, t.base = title, columns, unit, base
 	b.tables = append(b.tables, t)
 	return t
 }
+
+// newTable is one that is on no page yet.
+func newTable() *table { return &table{figures: map[[2]string][]float64{}} }
 
 func (t *table) add(system, column string, figure float64) {
 	if !slices.Contains(t.systems, system) {
