@@ -168,11 +168,17 @@ func TestErrorsThatMeanTryAgain(t *testing.T) {
 			return closed.Ping(t.Context())
 		}, "", true},
 
-		"no error":         {statement(pool, `select 1`), "", false},
-		"not a statement":  {statement(pool, `selct 1`), "42601", false},
-		"row is there":     {statement(pool, `insert into thing values (1), (1)`), "23505", false},
-		"no right":         {statement(open(t, as(t, address, url.UserPassword(newRole(t, pool, ""), "x"))), `select * from thing`), "42501", false},
-		"wrong password":   {statement(open(t, as(t, address, url.UserPassword(newRole(t, pool, ""), "y"))), `select 1`), "28P01", false},
+		"no error":        {statement(pool, `select 1`), "", false},
+		"not a statement": {statement(pool, `selct 1`), "42601", false},
+		"row is there":    {statement(pool, `insert into thing values (1), (1)`), "23505", false},
+		"no right":        {statement(open(t, as(t, address, url.UserPassword(newRole(t, pool, ""), "x"))), `select * from thing`), "42501", false},
+		"wrong password": {func(t *testing.T) error { // a server for tests only asks nobody for one
+			durable, err := testkit.StartPrivatePostgres(true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return open(t, as(t, durable, url.UserPassword("config_api", "y"))).Ping(t.Context())
+		}, "28P01", false},
 		"no such database": {statement(open(t, strings.Replace(address, "_test_", "_tset_", 1)), `select 1`), "3D000", false},
 		"no row":           {func(*testing.T) error { return pgx.ErrNoRows }, "", false},
 		"another's error":  {func(*testing.T) error { return errors.New("EOF") }, "", false},
