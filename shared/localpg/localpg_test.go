@@ -88,6 +88,12 @@ func TestData(t *testing.T) {
 	}
 	exec(t, s, `create table thing (name text)`)
 	exec(t, s, `insert into thing values ('kept')`)
+	// No password is asked for, so nobody else may open it.
+	if sockets, err := filepath.Glob(filepath.Join(dir, ".s.PGSQL.*[0-9]")); err != nil || len(sockets) != 1 {
+		t.Errorf("the sockets are %v, %v", sockets, err)
+	} else if info, err := os.Stat(sockets[0]); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("the socket is %v, %v", info, err)
+	}
 	stop(t, s)
 
 	t.Log("a second start after a clean stop")
