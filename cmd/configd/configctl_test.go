@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/config-api/config-api/cmd/configctl/commands"
 	"github.com/config-api/config-api/shared/testkit"
+	"github.com/config-api/config-api/shared/testkit/contract"
 )
 
 // The scripts of testdata/configctl/shared run configctl against one system, each in
@@ -92,15 +94,23 @@ var scriptCommands = map[string]func(*testscript.TestScript, bool, []string){
 			}
 		})
 	},
-	// restore POSITION has the log end there, as after a restore from a backup.
+	// restore POSITION has the log end there, as after a restore from a backup, and waits
+	// until the relay has halted.
 	"restore": func(ts *testscript.TestScript, _ bool, args []string) {
 		s := ts.Value("system").(*system)
 		position, err := strconv.ParseInt(args[0], 10, 64)
 		ts.Check(err)
 		s.stop()
 		s.restore(ts.Value("t").(*testing.T), position)
-		s.start(ts.Value("t").(*testing.T))
+		t := ts.Value("t").(*testing.T)
+		s.start(t)
 		ts.Setenv("CONFIGCTL_SERVER", s.url)
+		testkit.Eventually(t, func() error { // the relay has looked
+			if got := contract.New(s.url).Do(t, "GET", "/v1/health", ""); !strings.Contains(got.Body, "the relay has halted") {
+				return errors.New(got.Body)
+			}
+			return nil
+		})
 	},
 	// sql STATEMENT runs it as the owner of the database.
 	"sql": func(ts *testscript.TestScript, _ bool, args []string) {
