@@ -263,6 +263,27 @@ func TestNATSAway(t *testing.T) {
 	}
 }
 
+func TestWhoTellsOfLag(t *testing.T) {
+	t.Parallel()
+	s := start(t, testkit.DatabaseURL(t, eventlog.Schema), noNATS)
+	s.append(t, set(`1`, "a", "b", "c"))
+	for name, test := range map[string]struct {
+		status relayStatus
+		want   int64
+	}{
+		"leads":                             {relayStatus{Leader: true, Placed: true, Published: 1}, 2},
+		"stands by, and looked a while ago": {relayStatus{StandsBy: true, Placed: true, Published: 1}, 0},
+		"can't look any more":               {relayStatus{Placed: true, Published: 1}, 2},
+		"has never looked":                  {relayStatus{}, 0},
+		"another appended":                  {relayStatus{Leader: true, Placed: true, Published: 9}, 0},
+	} {
+		r := relay{log: s.log, status: test.status}
+		if got := r.lag(); got != test.want {
+			t.Errorf("one that %s tells of %d events, want %d", name, got, test.want)
+		}
+	}
+}
+
 // wantMetrics waits until the metrics have the lines.
 func (s system) wantMetrics(t *testing.T, lines ...string) {
 	t.Helper()
