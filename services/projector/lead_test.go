@@ -44,6 +44,15 @@ func TestStandbyTakesOver(t *testing.T) {
 	if got, err := standby.projection(); err != nil || got.Position != first || got.Detail != "another projector works" {
 		t.Errorf("the standby says %+v, %v", got, err)
 	}
+	testkit.Eventually(t, func() error { // it looks where the other is
+		_, metrics := standby.get(t, "/metrics")
+		for _, line := range []string{fmt.Sprint(`projection_position{service="projector"} `, first), `projection_lag_events{service="projector"} 0`} {
+			if !strings.Contains(metrics, "\nconfig_api_"+line+"\n") {
+				return fmt.Errorf("the standby's metrics lack %s", line)
+			}
+		}
+		return nil
+	})
 	wantChangelog(t, events[:first], leader.log, standby.log)
 	stopping := time.Now()
 	leader.stop()
