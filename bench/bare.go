@@ -26,7 +26,7 @@ import (
 )
 
 // serveBare is the pipeline with nothing in it: what an architecture of HTTP, a log in
-// Postgres, a feed on JetStream and tables to read from can do here at most. A write
+// Postgres, a feed on JetStream and tables to read from can do here at most, about. A write
 // is stored with all others that wait, in the log's table, before it is answered; it is
 // then published, delivered and written into two tables. Nothing is decided, checked,
 // hashed, encoded or watched, no position is looked after, and nothing is recovered.
@@ -56,7 +56,7 @@ type bare struct {
 
 type bareWrite struct {
 	name, body string
-	done       chan error
+	done       chan struct{} // closed when it is stored
 }
 
 const (
@@ -154,11 +154,9 @@ func (b *bare) put(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	w := &bareWrite{name: c.Param("name"), body: string(body), done: make(chan error, 1)}
+	w := &bareWrite{name: c.Param("name"), body: string(body), done: make(chan struct{})}
 	b.writes <- w
-	if err := <-w.done; err != nil {
-		return err
-	}
+	<-w.done
 	return c.String(http.StatusOK, value)
 }
 
@@ -179,7 +177,7 @@ func (b *bare) store(ctx context.Context) error {
 			return err
 		}
 		for _, w := range batch {
-			w.done <- nil
+			close(w.done)
 		}
 		b.stored <- names
 	}

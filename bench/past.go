@@ -127,10 +127,10 @@ func pasts(ctx context.Context, b *bench) error {
 		logs = append(logs, h)
 	}
 	// Postgres keeps what it has read; the first reads of a page are the system's.
-	first := *b
-	first.span *= 3
+	warming := *b
+	warming.span *= 3
 	for _, h := range logs {
-		if err := readPast(ctx, &first, h.ours, h.etcd, h.column, newTable(), newTable()); err != nil {
+		if err := readPast(ctx, &warming, h.ours, h.etcd, h.column, newTable(), newTable()); err != nil {
 			return err
 		}
 	}
