@@ -97,12 +97,11 @@ var scriptCommands = map[string]func(*testscript.TestScript, bool, []string){
 	// restore POSITION has the log end there, as after a restore from a backup, and waits
 	// until the relay has halted.
 	"restore": func(ts *testscript.TestScript, _ bool, args []string) {
-		s := ts.Value("system").(*system)
+		s, t := ts.Value("system").(*system), ts.Value("t").(*testing.T)
 		position, err := strconv.ParseInt(args[0], 10, 64)
 		ts.Check(err)
 		s.stop()
-		s.restore(ts.Value("t").(*testing.T), position)
-		t := ts.Value("t").(*testing.T)
+		s.restore(t, position)
 		s.start(t)
 		ts.Setenv("CONFIGCTL_SERVER", s.url)
 		testkit.Eventually(t, func() error { // the relay has looked
